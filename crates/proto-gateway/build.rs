@@ -1,0 +1,5 @@
+//! Generates the code of `tidings.gateway.v1`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tidings_proto_build::compile("gateway")
+}
