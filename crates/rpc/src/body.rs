@@ -1,0 +1,174 @@
+//! Bodies of requests and responses, with the limits that tonic does not set.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tidings_proto_common::v1::ErrorReason;
+use tokio::time::{Instant, Sleep};
+use tonic::{Status, body::Body};
+
+use crate::Problem;
+
+/// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, and
+/// when the call's time is over, however slowly bytes arrive.
+pub(crate) struct RequestBody {
+    inner: Body,
+    bytes_max: usize,
+    deadline: Pin<Box<Sleep>>,
+    prefix: Prefix,
+}
+
+/// Where in the sequence of length-prefixed messages the body stands.
+#[derive(Default)]
+struct Prefix {
+    /// Bytes of the current prefix that have been seen: a flag and four bytes of length.
+    seen: usize,
+    length: u32,
+    /// Bytes of the current message that are still to come.
+    left: usize,
+}
+
+impl RequestBody {
+    pub(crate) fn new(inner: Body, bytes_max: usize, deadline: Instant) -> Self {
+        Self { inner, bytes_max, deadline: Box::pin(tokio::time::sleep_until(deadline)), prefix: Prefix::default() }
+    }
+}
+
+impl Prefix {
+    const BYTES: usize = 5;
+
+    /// Follows the framing through `data`. The length of a message that is too large, if one begins here.
+    fn follow(&mut self, mut data: &[u8], bytes_max: usize) -> Result<(), usize> {
+        while !data.is_empty() {
+            if self.left > 0 {
+                let step = self.left.min(data.len());
+                self.left -= step;
+                data = &data[step..];
+                continue;
+            }
+            if self.seen > 0 {
+                self.length = (self.length << 8) | u32::from(data[0]);
+            }
+            self.seen += 1;
+            data = &data[1..];
+            if self.seen == Self::BYTES {
+                let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+                if length > bytes_max {
+                    return Err(length);
+                }
+                *self = Self { left: length, ..Self::default() };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let checked = frame.data_ref().map_or(Ok(()), |data| this.prefix.follow(data, this.bytes_max));
+                Poll::Ready(Some(checked.map(|()| frame).map_err(|_| {
+                    Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", this.bytes_max).into()
+                })))
+            }
+            Poll::Ready(other) => Poll::Ready(other),
+            Poll::Pending => match this.deadline.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(Problem::new(ErrorReason::DeadlineExceeded).into()))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A streamed response's body. It ends at the deadline that the client named, and says how it ended when it is dropped.
+pub(crate) struct StreamedBody<F: FnOnce(Option<Status>)> {
+    inner: Body,
+    deadline: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+    status: Option<Status>,
+    on_end: Option<F>,
+}
+
+impl<F: FnOnce(Option<Status>)> StreamedBody<F> {
+    /// `on_end` gets the status that the stream ended with, or `None` when the client went away.
+    pub(crate) fn new(inner: Body, deadline: Option<Instant>, on_end: F) -> Self {
+        let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        Self { inner, deadline, ended: false, status: None, on_end: Some(on_end) }
+    }
+}
+
+impl<F: FnOnce(Option<Status>) + Unpin> http_body::Body for StreamedBody<F> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let over = this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        if over {
+            let status = Status::from(Problem::new(ErrorReason::DeadlineExceeded));
+            let mut trailers = HeaderMap::new();
+            let written = status.add_header(&mut trailers);
+            this.ended = true;
+            this.status = Some(status);
+            return Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))));
+        }
+        let frame = Pin::new(&mut this.inner).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.status = Status::from_header_map(trailers);
+                }
+            }
+            Poll::Ready(Some(Err(status))) => this.status = Some(status.clone()),
+            Poll::Ready(None) => this.ended = true,
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+}
+
+impl<F: FnOnce(Option<Status>)> Drop for StreamedBody<F> {
+    fn drop(&mut self) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end(self.status.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Prefix;
+
+    #[test]
+    fn a_message_is_refused_by_its_announced_length() {
+        let mut prefix = Prefix::default();
+        assert_eq!(prefix.follow(&[0, 0, 0, 0, 2, 7, 7, 0, 0], 10), Ok(()));
+        assert_eq!(prefix.follow(&[0, 0, 11], 10), Err(11));
+        assert_eq!(Prefix::default().follow(&[0, 0xff, 0xff, 0xff, 0xff], 10), Err(0xffff_ffff));
+    }
+}

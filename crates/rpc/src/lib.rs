@@ -1,0 +1,49 @@
+//! What every RPC of the suite goes through, once.
+//!
+//! | module | one job |
+//! | --- | --- |
+//! | [`problem`] | the error contract: a reason, its code, its details |
+//! | [`Violations`], [`text`] | what is wrong with a request's fields, all of it at once |
+//! | [`PageTokens`], [`RequestHasher`] | what is authenticated with a key of the deployment |
+//! | [`policy`] | what each RPC declares in its proto |
+//! | [`Stack`] | the middleware, in one order with a comment a step |
+//! | [`App`] | a service with health, reflection and the middleware |
+//! | [`Peer`] | calls to other services, over the network or within the process |
+//! | [`serve`](fn@serve), [`Drain`] | a port with limits, and how a process stops |
+//!
+//! # Adding an RPC
+//!
+//! 1. Write it in `proto/`, with its policy and comments; `cargo xtask lint` says what is missing.
+//! 2. Implement it in the service: parse in `service.rs`, decide in the noun's file, store in `store.rs`.
+//! 3. Give it its rows in the authorization matrix and the bad-input table in `tests/`; without them the tests fail.
+
+mod app;
+mod body;
+mod context;
+mod deadline;
+mod drain;
+mod environment;
+mod keyed;
+mod normalise;
+mod observe;
+mod peer;
+pub mod policy;
+pub mod problem;
+mod rate;
+mod serve;
+mod stack;
+pub mod text;
+mod violations;
+
+pub use app::{App, Health};
+pub use context::{ClientAddress, caller, calling_service, client_address, deadline};
+pub use drain::Drain;
+pub use environment::{Environment, Limits};
+pub use keyed::{PageScope, PageTokens, RequestHasher, page_size};
+pub use peer::{Peer, Slot};
+pub use policy::{Policies, Policy};
+pub use problem::Problem;
+pub use rate::{RateKey, RateLimits};
+pub use serve::{PortLimits, listen, serve};
+pub use stack::Stack;
+pub use violations::{Violation, Violations};

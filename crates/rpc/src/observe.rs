@@ -1,0 +1,143 @@
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use tidings_authn::{Caller, Service};
+use tokio::time::Instant;
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+use tracing::{Span, field};
+
+use crate::{body::StreamedBody, normalise::status_of, policy::Policy, stack::StreamGuard};
+
+/// The one line that a call leaves in the log, at its end: which RPC, how it ended, how long it took, who called. Nothing of the
+/// request or the response stands in it.
+pub(crate) struct CallLog {
+    service: Service,
+    span: Span,
+    begun: Instant,
+    method: Option<Arc<str>>,
+    user: Option<String>,
+    login_session: Option<String>,
+    caller_service: Option<Service>,
+    /// Set when the line is written at the stream's end, not at the response's head.
+    streams: bool,
+}
+
+impl CallLog {
+    pub(crate) fn begin(service: Service, request: &Request<Body>) -> Self {
+        let span = tracing::info_span!(
+            "rpc",
+            service = service.name(),
+            method = field::Empty,
+            user = field::Empty,
+            otel.kind = "server",
+        );
+        //TEL tidings_telemetry::continue_trace(&span, request.headers());
+        Self {
+            service,
+            span,
+            begun: Instant::now(),
+            method: None,
+            user: None,
+            login_session: None,
+            caller_service: None,
+            streams: false,
+        }
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    pub(crate) fn method(&mut self, policy: &Policy) {
+        self.span.record("method", &*policy.method);
+        self.method = Some(Arc::clone(&policy.method));
+    }
+
+    pub(crate) fn identified(&mut self, user: Option<&Caller>, service: Option<Service>) {
+        self.caller_service = service;
+        if let Some(user) = user {
+            let id = user.user_id.to_string();
+            self.span.record("user", &id);
+            self.user = Some(id);
+            self.login_session = Some(user.login_session_id.to_string());
+        }
+    }
+
+    /// Follows a streamed response to its end, where the line is written and `guard` is let go.
+    pub(crate) fn follow_stream(
+        &mut self,
+        response: Response<Body>,
+        deadline: Option<Instant>,
+        guard: StreamGuard,
+    ) -> Response<Body> {
+        if status_of(&response).is_some_and(|status| status.code() != Code::Ok) {
+            return response;
+        }
+        self.streams = true;
+        let line = self.line();
+        response.map(|body| {
+            Body::new(StreamedBody::new(body, deadline, move |status| {
+                let status = status.unwrap_or_else(|| Status::cancelled("the client went away"));
+                line.write(&status);
+                drop(guard);
+            }))
+        })
+    }
+
+    /// Writes the line of a call that is answered, unless its stream will.
+    pub(crate) fn answered(self, response: Response<Body>) -> Response<Body> {
+        if !self.streams {
+            let status = status_of(&response).unwrap_or_else(|| Status::ok(""));
+            self.line().write(&status);
+        }
+        response
+    }
+
+    fn line(&self) -> Line {
+        Line {
+            service: self.service,
+            span: self.span.clone(),
+            begun: self.begun,
+            method: self.method.clone(),
+            user: self.user.clone(),
+            login_session: self.login_session.clone(),
+            caller_service: self.caller_service,
+        }
+    }
+}
+
+struct Line {
+    service: Service,
+    span: Span,
+    begun: Instant,
+    method: Option<Arc<str>>,
+    user: Option<String>,
+    login_session: Option<String>,
+    caller_service: Option<Service>,
+}
+
+impl Line {
+    fn write(&self, status: &Status) {
+        let _entered = self.span.enter();
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let method = self.method.as_deref().unwrap_or("unknown");
+        tracing::info!(
+            target: "tidings::rpc",
+            service = self.service.name(),
+            method,
+            code = ?status.code(),
+            reason,
+            duration_us = micros(self.begun.elapsed()),
+            user = self.user.as_deref().unwrap_or_default(),
+            login_session = self.login_session.as_deref().unwrap_or_default(),
+            caller = self.caller_service.map_or("", Service::name),
+            "{method} {:?}",
+            status.code(),
+        );
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

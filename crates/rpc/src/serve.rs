@@ -1,0 +1,299 @@
+//! The accept loop: what tonic's own does not limit (`reliability.md` D3, D4).
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use parking_lot::Mutex;
+use tidings_ids::Source;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Instant,
+};
+use tonic::body::Body;
+use tower::Service;
+
+use crate::{Drain, context::ClientAddress};
+
+/// What one port takes.
+#[derive(Debug, Clone, Copy)]
+pub struct PortLimits {
+    /// Connections at once. Further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// Connections at once from one address; further ones are closed. A proxy in front has one address.
+    pub connections_per_address_max: usize,
+    /// Calls at once on one connection.
+    pub streams_per_connection_max: u32,
+    /// Whether HTTP/1.1 is spoken too, as at the gateway.
+    pub http1: bool,
+}
+
+impl PortLimits {
+    /// A port that clients reach: 100 calls a connection, as HTTP/2 recommends at least.
+    pub const PUBLIC: Self = Self {
+        connections_max: 10_000,
+        connections_per_address_max: 2_000,
+        streams_per_connection_max: 100,
+        http1: true,
+    };
+
+    /// A port between services, where one connection carries the calls of many users.
+    pub const INTERNAL: Self = Self {
+        connections_max: 1_000,
+        connections_per_address_max: 1_000,
+        streams_per_connection_max: 20_000,
+        http1: false,
+    };
+}
+
+/// A connection that sends nothing for this long at its start is closed.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection on which no call has begun for this long after its first byte is closed: a preface that never ends.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The headers of a call, names and values together, in bytes. An access token has about 500.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// A silent HTTP/2 peer is probed this often (gRFC A8 has two hours; clients on phones vanish sooner).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A probe that is not answered for this long ends the connection.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection is told to go away at this age, so that clients spread over nodes again (gRFC A9), ±10 %.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
+
+/// What is open on a connection that was told to go away may take this long.
+const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
+
+/// Serves `service` on a port until the process stops. Returns when all connections have ended, or were dropped at the hard end
+/// of the drain.
+///
+/// # Errors
+///
+/// When the port cannot be accepted from at all.
+pub async fn serve<S>(listener: TcpListener, service: S, limits: PortLimits, drain: Drain, source: Source) -> io::Result<()>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let port = Port {
+        builder: builder(limits),
+        connections: Arc::new(Semaphore::new(limits.connections_max)),
+        by_address: Arc::default(),
+        limits,
+        drain,
+        source,
+    };
+    port.accept_until_drained(listener, service).await
+}
+
+struct Port {
+    builder: auto::Builder<TokioExecutor>,
+    connections: Arc<Semaphore>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    limits: PortLimits,
+    drain: Drain,
+    source: Source,
+}
+
+fn builder(limits: PortLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection_max)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(FIRST_BYTE_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .half_close(false);
+    if limits.http1 { builder } else { builder.http2_only() }
+}
+
+impl Port {
+    async fn accept_until_drained<S>(self, listener: TcpListener, service: S) -> io::Result<()>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.connections).acquire_owned() => permit.expect("the semaphore is never closed"),
+                () = self.drain.begun() => return Ok(()),
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.drain.begun() => return Ok(()),
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, or a connection that was gone before it was accepted: pause, never spin.
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Some(counted) = self.count(address.ip()) else { continue };
+            let connection = Connection {
+                builder: self.builder.clone(),
+                drain: self.drain.clone(),
+                age_max: CONNECTION_AGE_MAX.mul_f64(0.9 + 0.2 * self.source.fraction()),
+            };
+            let service = service.clone();
+            // The tracker waits for the connection's task; it is dropped at the hard end.
+            self.drain.spawn(async move {
+                connection.serve(stream, address, service).await;
+                drop((permit, counted));
+            });
+        }
+    }
+
+    /// Counts a connection for its address, or says that the address has too many.
+    fn count(&self, address: IpAddr) -> Option<Counted> {
+        let mut by_address = self.by_address.lock();
+        let count = by_address.entry(address).or_default();
+        if *count >= self.limits.connections_per_address_max {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { address, by_address: Arc::clone(&self.by_address) })
+    }
+}
+
+struct Counted {
+    address: IpAddr,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut by_address = self.by_address.lock();
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+struct Connection {
+    builder: auto::Builder<TokioExecutor>,
+    drain: Drain,
+    age_max: Duration,
+}
+
+impl Connection {
+    async fn serve<S>(self, stream: TcpStream, address: SocketAddr, service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        // A peer that says nothing is not worth a connection's memory, nor a wait when the process stops.
+        let mut byte = [0];
+        let first = tokio::select! {
+            first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut byte)) => first,
+            () = self.drain.begun() => return,
+        };
+        if !matches!(first, Ok(Ok(1..))) || stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let called = Arc::new(AtomicBool::new(false));
+        let service = Attributed { service, address, called: Arc::clone(&called) };
+        self.drive(stream, service, &called).await;
+    }
+
+    /// Runs the protocol until the peer leaves, the connection is too old, nothing is ever called, or the process stops.
+    async fn drive<S>(&self, stream: TcpStream, service: Attributed<S>, called: &AtomicBool)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let begun = Instant::now();
+        let first_call = tokio::time::sleep_until(begun + FIRST_CALL_TIMEOUT);
+        let age = tokio::time::sleep_until(begun + self.age_max);
+        let mut first_call = pin!(first_call);
+        let mut age = pin!(age);
+        let mut waits_for_call = true;
+        loop {
+            tokio::select! {
+                _ended = connection.as_mut() => return,
+                () = first_call.as_mut(), if waits_for_call => {
+                    waits_for_call = false;
+                    if !called.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                () = age.as_mut() => break,
+                () = self.drain.begun() => break,
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        if !called.load(Ordering::Relaxed) {
+            // Nothing is in hand; a peer in the middle of its preface would never end.
+            return;
+        }
+        let _ = tokio::time::timeout(CONNECTION_AGE_GRACE, connection).await;
+    }
+}
+
+/// Tells each call where it comes from, and the connection that it was used.
+#[derive(Clone)]
+struct Attributed<S> {
+    service: S,
+    address: SocketAddr,
+    called: Arc<AtomicBool>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Attributed<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = futures_util::future::BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.called.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ClientAddress(self.address.ip().to_canonical()));
+        let service = self.service.clone();
+        Box::pin(tower::ServiceExt::oneshot(service, request))
+    }
+}
+
+/// Listens on an address, and says which flag to change when it is taken.
+///
+/// # Errors
+///
+/// When the address cannot be listened on.
+pub async fn listen(address: SocketAddr, flag: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address} ({error}): free it or choose another with {flag}"))
+    })
+}

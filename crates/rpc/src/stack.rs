@@ -1,0 +1,371 @@
+//! What every RPC goes through, in one place and one order.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use parking_lot::Mutex;
+use tidings_authn::{Caller, Refusal, Service};
+use tidings_ids::UserId;
+use tidings_proto_common::v1::{Authentication, ErrorReason, Permission};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tonic::{Status, body::Body, service::Routes};
+use tracing::Instrument as _;
+
+use crate::{
+    Environment, Policies, Problem,
+    body::RequestBody,
+    context::{CALL, CallContext, ClientAddress},
+    deadline,
+    environment::OVERLOAD_WAIT,
+    normalise::{normalise, status_of},
+    observe::CallLog,
+    peer::{CLIENT_HEADER, SERVICE_HEADER},
+    policy::Policy,
+    rate::{RateKey, RateLimits},
+};
+
+/// One service with its middleware: an HTTP service that a port or an in-process [`Peer`](crate::Peer) hands requests to.
+#[derive(Clone)]
+pub struct Stack {
+    routes: Routes,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    environment: Environment,
+    policies: Policies,
+    rates: RateLimits,
+    calls: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    streams_by_user: Mutex<HashMap<UserId, usize>>,
+}
+
+/// Who calls, as far as the policy asked.
+#[derive(Debug, Default)]
+struct Identified {
+    user: Option<Arc<Caller>>,
+    service: Option<Service>,
+    address: Option<ClientAddress>,
+}
+
+impl Stack {
+    pub(crate) fn new(environment: &Environment, policies: Policies, routes: Routes) -> Self {
+        let limits = environment.limits;
+        Self {
+            routes: routes.prepare(),
+            shared: Arc::new(Shared {
+                rates: RateLimits::new(limits.rate_factor),
+                calls: Arc::new(Semaphore::new(limits.calls_max)),
+                streams: Arc::new(Semaphore::new(limits.streams_max)),
+                streams_by_user: Mutex::default(),
+                environment: environment.clone(),
+                policies,
+            }),
+        }
+    }
+
+    /// The policies of the RPCs that it serves.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.shared.policies
+    }
+
+    /// The service whose middleware this is.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.shared.environment.service
+    }
+
+    /// Serves one call. It always answers; an error is a gRPC status.
+    pub async fn handle(self, request: Request<Body>) -> Response<Body> {
+        // 1. One span and one log line a call. The span continues the caller's trace.
+        let mut log = CallLog::begin(self.shared.environment.service, &request);
+        let span = log.span().clone();
+        let outcome = self.guarded(request, &mut log).instrument(span).await;
+        let response = outcome.unwrap_or_else(|problem| Status::from(problem).into_http());
+
+        // 10. Statuses that tonic made are brought into the contract.
+        let response = match status_of(&response) {
+            Some(status) => match normalise(&status) {
+                Some(status) => status.into_http(),
+                None => response,
+            },
+            None => response,
+        };
+        log.answered(response)
+    }
+
+    async fn guarded(self, request: Request<Body>, log: &mut CallLog) -> Result<Response<Body>, Problem> {
+        let shared = Arc::clone(&self.shared);
+        let (mut parts, body) = request.into_parts();
+
+        // 2. The policy of exactly this path. What has none is refused.
+        let policy = shared.policies.get(parts.uri.path()).cloned();
+        let policy = policy.ok_or_else(|| Problem::new(ErrorReason::MethodUnknown))?;
+        log.method(&policy);
+
+        // 3. Only gRPC is spoken here. tonic would take any content type for it.
+        if !is_grpc(&parts.headers) {
+            return Err(Problem::new(ErrorReason::MethodUnknown));
+        }
+
+        // 4. The deadline: the caller's, bounded, or ours. Work whose time is over is not begun.
+        let named = deadline::read(&parts.headers)?;
+        let deadline = named.unwrap_or_else(|| Instant::now() + deadline::DEFAULT);
+        // The deadline is kept here, so that tonic does not keep it a second time with another status.
+        parts.headers.remove(deadline::HEADER);
+
+        // 5. Who calls, as far as the policy asks. Nothing else in the request says who the caller is.
+        let identified = shared.identify(&policy, &parts.headers, parts.extensions.get::<ClientAddress>().copied())?;
+        log.identified(identified.user.as_deref(), identified.service);
+
+        // 6. How often this caller calls.
+        shared.rates.check(policy.rate_class, identified.rate_key())?;
+
+        // 7. How much this process does at once.
+        let admission = shared.admit(&policy, identified.user.as_deref())?;
+
+        // 8. A request is not read beyond what its RPC takes, nor after its deadline.
+        let body = Body::new(RequestBody::new(body, policy.request_bytes_max, deadline));
+
+        let authorization = parts.headers.get(AUTHORIZATION).cloned();
+        parts.headers.remove(SERVICE_HEADER);
+        identified.attach(&mut parts.extensions);
+        let request = Request::from_parts(parts, body);
+
+        // 9. The handler, in a task of its own: neither a client's cancel nor the deadline drops a transaction half way
+        //    (`reliability.md` D2). A panic ends this call only.
+        let context = CallContext { deadline, authorization };
+        let handler = CALL.scope(context, self.routes.clone().call_infallible(request)).in_current_span();
+        let response = shared.run(handler, deadline).await?;
+        Ok(match admission {
+            Admission::Call(permit) => {
+                drop(permit);
+                response
+            }
+            Admission::Stream(guard) => log.follow_stream(response, named, guard),
+        })
+    }
+}
+
+impl Shared {
+    fn identify(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        socket: Option<ClientAddress>,
+    ) -> Result<Identified, Problem> {
+        let service = self.calling_service(headers)?;
+        let mut identified = Identified { address: socket, ..Identified::default() };
+        if service == Some(Service::Gateway) {
+            // The gateway has proven who it is, so its word on the client's address counts.
+            identified.address = client_header(headers);
+        }
+        match policy.authentication {
+            Authentication::None => {}
+            Authentication::Service => {
+                let service = service.ok_or(Refusal::TokenMissing)?;
+                if !policy.callers.is_empty() && !policy.callers.contains(&service) {
+                    return Err(Refusal::ServiceNotPermitted.into());
+                }
+                identified.service = Some(service);
+            }
+            Authentication::User => {
+                let caller = self.environment.verifier.verify(bearer(headers)?)?;
+                if policy.permission != Permission::Unspecified && !caller.holds(policy.permission) {
+                    let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
+                    return Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name));
+                }
+                identified.user = Some(caller);
+            }
+            Authentication::Unspecified => return Err(Problem::new(ErrorReason::MethodUnknown)),
+        }
+        Ok(identified)
+    }
+
+    /// The service that a call proves to come from, if it tries to prove any.
+    fn calling_service(&self, headers: &HeaderMap) -> Result<Option<Service>, Problem> {
+        let mut tokens = headers.get_all(SERVICE_HEADER).iter();
+        let Some(token) = tokens.next() else { return Ok(None) };
+        let token = token.to_str().map_err(|_| Refusal::TokenInvalid)?;
+        if tokens.next().is_some() {
+            return Err(Refusal::TokenInvalid.into());
+        }
+        Ok(Some(self.environment.services.verify(token)?))
+    }
+
+    fn admit(self: &Arc<Self>, policy: &Policy, user: Option<&Caller>) -> Result<Admission, Problem> {
+        let overloaded = || {
+            let wait = self.environment.source.jitter(OVERLOAD_WAIT);
+            Problem::new(ErrorReason::Overloaded).retry_after(wait)
+        };
+        if self.environment.drain.has_begun() {
+            return Err(Problem::new(ErrorReason::Draining));
+        }
+        if !policy.server_streaming {
+            let permit = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| overloaded())?;
+            return Ok(Admission::Call(permit));
+        }
+        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| overloaded())?;
+        if let Some(user) = user {
+            let max = self.environment.limits.streams_per_user_max;
+            let mut open = self.streams_by_user.lock();
+            let count = open.entry(user.user_id).or_default();
+            if *count >= max {
+                return Err(Problem::new(ErrorReason::QuotaExceeded).with("quota", "streams").with("limit", max));
+            }
+            *count += 1;
+        }
+        let user = user.map(|user| user.user_id);
+        Ok(Admission::Stream(StreamGuard { _permit: permit, user, shared: Arc::clone(self) }))
+    }
+
+    async fn run<F>(&self, handler: F, deadline: Instant) -> Result<Response<Body>, Problem>
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let over = || Problem::new(ErrorReason::DeadlineExceeded);
+        let handler = AssertUnwindSafe(handler).catch_unwind();
+        let outcome = if self.environment.limits.detach_handlers {
+            let task = self.environment.drain.spawn(handler);
+            let joined = tokio::time::timeout_at(deadline, task).await.map_err(|_| over())?;
+            match joined {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) | Err(_) => return Err(Problem::new(ErrorReason::Draining)),
+            }
+        } else {
+            tokio::time::timeout_at(deadline, handler).await.map_err(|_| over())?
+        };
+        outcome.map_err(|panic| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(panic = text, "a handler panicked");
+            Problem::new(ErrorReason::Internal)
+        })
+    }
+}
+
+impl Identified {
+    fn rate_key(&self) -> RateKey {
+        match (&self.user, self.address) {
+            (Some(user), _) => RateKey::User(user.user_id),
+            (None, Some(address)) => RateKey::prefix(address.0),
+            (None, None) => RateKey::Unknown,
+        }
+    }
+
+    fn attach(self, extensions: &mut http::Extensions) {
+        if let Some(user) = self.user {
+            extensions.insert(user);
+        }
+        if let Some(service) = self.service {
+            extensions.insert(service);
+        }
+        match self.address {
+            Some(address) => {
+                extensions.insert(address);
+            }
+            None => {
+                extensions.remove::<ClientAddress>();
+            }
+        }
+    }
+}
+
+enum Admission {
+    Call(OwnedSemaphorePermit),
+    Stream(StreamGuard),
+}
+
+/// Counts a stream for as long as it is open.
+pub(crate) struct StreamGuard {
+    _permit: OwnedSemaphorePermit,
+    user: Option<UserId>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let Some(user) = self.user else { return };
+        let mut open = self.shared.streams_by_user.lock();
+        if let Some(count) = open.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&user);
+            }
+        }
+    }
+}
+
+/// The access token of a call: exactly one `authorization` header of the scheme `Bearer`.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Refusal::TokenInvalid);
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::TokenInvalid)?;
+    let well_formed = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains([' ', '\t', ',']);
+    if well_formed { Ok(token) } else { Err(Refusal::TokenInvalid) }
+}
+
+fn client_header(headers: &HeaderMap) -> Option<ClientAddress> {
+    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok().map(ClientAddress)
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value == b"application/grpc" || value.starts_with(b"application/grpc+") || value.starts_with(b"application/grpc;")
+    })
+}
+
+/// The call of a service that cannot fail.
+trait CallInfallible {
+    fn call_infallible(self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static;
+}
+
+impl CallInfallible for Routes {
+    fn call_infallible(mut self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        use tower::Service as _;
+        let response = self.call(request);
+        async move {
+            match response.await {
+                Ok(response) => response,
+                Err(error) => match error {},
+            }
+        }
+    }
+}
+
+impl tower::Service<Request<Body>> for Stack {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().handle(request).map(Ok))
+    }
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stack {{ {} }}", self.service())
+    }
+}
