@@ -106,6 +106,7 @@ impl fmt::Debug for Source {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 fn system_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

