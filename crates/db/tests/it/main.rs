@@ -1,0 +1,10 @@
+//! Tests against a real Postgres.
+
+mod counters;
+mod errors;
+mod migrations;
+mod pools;
+mod request_ids;
+mod roles;
+mod transactions;
+mod world;
