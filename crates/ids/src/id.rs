@@ -42,7 +42,10 @@ impl<K: Kind> Id<K> {
     /// The id with this value.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
-        Self { uuid, kind: PhantomData }
+        Self {
+            uuid,
+            kind: PhantomData,
+        }
     }
 
     /// The bare value, for where ids of several kinds meet.

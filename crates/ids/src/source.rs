@@ -47,7 +47,12 @@ impl Source {
     }
 
     fn new(clock: Clock, rng: StdRng) -> Self {
-        Self { inner: Arc::new(Inner { clock, rng: Mutex::new(rng) }) }
+        Self {
+            inner: Arc::new(Inner {
+                clock,
+                rng: Mutex::new(rng),
+            }),
+        }
     }
 
     /// The time now, in UTC, to the microsecond as Postgres keeps it.
@@ -58,7 +63,8 @@ impl Source {
             Clock::Moved(time) => *time.lock(),
         };
         let micros = now.microsecond();
-        now.replace_microsecond(micros).expect("its own microsecond is in range")
+        now.replace_microsecond(micros)
+            .expect("its own microsecond is in range")
     }
 
     /// Moves a test's clock forward. The machine's clock cannot be moved, and nothing happens.
@@ -105,8 +111,10 @@ impl fmt::Debug for Source {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the machine's clock"
+)]
 fn system_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

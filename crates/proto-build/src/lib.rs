@@ -34,7 +34,10 @@ pub fn compile(package: &str) -> Result<(), Box<dyn Error>> {
     files.sort();
 
     let mut compiler = protox::Compiler::new([&root])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.binpb"), compiler.encode_file_descriptor_set())?;
 
@@ -78,14 +81,24 @@ fn messages_with_secrets(set: &[u8], package: &str) -> Result<Vec<String>, Box<d
 }
 
 fn is_redacted(field: &FieldDescriptor) -> bool {
-    field.options().get_field_by_name("debug_redact").is_some_and(|value| value.as_bool() == Some(true))
+    field
+        .options()
+        .get_field_by_name("debug_redact")
+        .is_some_and(|value| value.as_bool() == Some(true))
 }
 
 /// A `Debug` that names the message and shows nothing in it.
 fn debug_impl(name: &str, package: &str) -> String {
-    let path = name.trim_start_matches('.').trim_start_matches(package).trim_start_matches('.');
+    let path = name
+        .trim_start_matches('.')
+        .trim_start_matches(package)
+        .trim_start_matches('.');
     let (modules, ident) = path.rsplit_once('.').unwrap_or(("", path));
-    let module: String = modules.split('.').filter(|part| !part.is_empty()).map(|part| format!("{}::", snake(part))).collect();
+    let module: String = modules
+        .split('.')
+        .filter(|part| !part.is_empty())
+        .map(|part| format!("{}::", snake(part)))
+        .collect();
     format!(
         "impl ::core::fmt::Debug for {module}{ident} {{\n    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result \
          {{\n        f.write_str(\"{ident} {{ redacted }}\")\n    }}\n}}\n"

@@ -27,7 +27,13 @@ impl App {
         let (health, service) = tonic_health::server::health_reporter();
         let mut routes = RoutesBuilder::default();
         routes.add_service(service);
-        Self { environment: environment.clone(), routes, names: Vec::new(), descriptors: Vec::new(), health }
+        Self {
+            environment: environment.clone(),
+            routes,
+            names: Vec::new(),
+            descriptors: Vec::new(),
+            health,
+        }
     }
 
     /// Adds the descriptors of a package that is served here.
@@ -60,7 +66,13 @@ impl App {
         }
         let routes: Routes = self.routes.routes();
         let stack = Stack::new(&self.environment, policies, routes);
-        Ok((stack, Health { reporter: self.health, names: self.names }))
+        Ok((
+            stack,
+            Health {
+                reporter: self.health,
+                names: self.names,
+            },
+        ))
     }
 }
 
@@ -75,7 +87,9 @@ impl Reflection {
     fn add(self, mut routes: RoutesBuilder, descriptors: &[&'static [u8]]) -> Result<RoutesBuilder, InvalidPolicy> {
         let builder = descriptors
             .iter()
-            .fold(tonic_reflection::server::Builder::configure(), |builder, set| builder.register_encoded_file_descriptor_set(set))
+            .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
+                builder.register_encoded_file_descriptor_set(set)
+            })
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         let invalid = |error: tonic_reflection::server::Error| InvalidPolicy::Rpc(error.to_string());
         match self {

@@ -35,7 +35,12 @@ struct Prefix {
 
 impl RequestBody {
     pub(crate) fn new(inner: Body, bytes_max: usize, deadline: Instant) -> Self {
-        Self { inner, bytes_max, deadline: Box::pin(tokio::time::sleep_until(deadline)), prefix: Prefix::default() }
+        Self {
+            inner,
+            bytes_max,
+            deadline: Box::pin(tokio::time::sleep_until(deadline)),
+            prefix: Prefix::default(),
+        }
     }
 }
 
@@ -61,7 +66,10 @@ impl Prefix {
                 if length > bytes_max {
                     return Err(length);
                 }
-                *self = Self { left: length, ..Self::default() };
+                *self = Self {
+                    left: length,
+                    ..Self::default()
+                };
             }
         }
         Ok(())
@@ -76,9 +84,13 @@ impl http_body::Body for RequestBody {
         let this = &mut *self;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                let checked = frame.data_ref().map_or(Ok(()), |data| this.prefix.follow(data, this.bytes_max));
+                let checked = frame
+                    .data_ref()
+                    .map_or(Ok(()), |data| this.prefix.follow(data, this.bytes_max));
                 Poll::Ready(Some(checked.map(|()| frame).map_err(|_| {
-                    Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", this.bytes_max).into()
+                    Problem::new(ErrorReason::MessageTooLarge)
+                        .with("limit_bytes", this.bytes_max)
+                        .into()
                 })))
             }
             Poll::Ready(other) => Poll::Ready(other),
@@ -111,7 +123,13 @@ impl<F: FnOnce(Option<Status>)> StreamedBody<F> {
     /// `on_end` gets the status that the stream ended with, or `None` when the client went away.
     pub(crate) fn new(inner: Body, deadline: Option<Instant>, on_end: F) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { inner, deadline, ended: false, status: None, on_end: Some(on_end) }
+        Self {
+            inner,
+            deadline,
+            ended: false,
+            status: None,
+            on_end: Some(on_end),
+        }
     }
 }
 
@@ -124,7 +142,10 @@ impl<F: FnOnce(Option<Status>) + Unpin> http_body::Body for StreamedBody<F> {
         if this.ended {
             return Poll::Ready(None);
         }
-        let over = this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        let over = this
+            .deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
         if over {
             let status = Status::from(Problem::new(ErrorReason::DeadlineExceeded));
             let mut trailers = HeaderMap::new();
@@ -169,6 +190,9 @@ mod tests {
         let mut prefix = Prefix::default();
         assert_eq!(prefix.follow(&[0, 0, 0, 0, 2, 7, 7, 0, 0], 10), Ok(()));
         assert_eq!(prefix.follow(&[0, 0, 11], 10), Err(11));
-        assert_eq!(Prefix::default().follow(&[0, 0xff, 0xff, 0xff, 0xff], 10), Err(0xffff_ffff));
+        assert_eq!(
+            Prefix::default().follow(&[0, 0xff, 0xff, 0xff, 0xff], 10),
+            Err(0xffff_ffff)
+        );
     }
 }

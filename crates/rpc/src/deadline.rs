@@ -21,10 +21,14 @@ pub const HEADER: &str = "grpc-timeout";
 ///
 /// `FIELD_INVALID` for a value that is no gRPC timeout, `DEADLINE_EXCEEDED` for one of zero.
 pub fn read(headers: &HeaderMap) -> Result<Option<Instant>, Problem> {
-    let Some(value) = headers.get(HEADER) else { return Ok(None) };
-    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
-        Problem::field(HEADER, "must be up to 8 digits and one of the units H, M, S, m, u, n")
-    })?;
+    let Some(value) = headers.get(HEADER) else {
+        return Ok(None);
+    };
+    let timeout = value
+        .to_str()
+        .ok()
+        .and_then(parse)
+        .ok_or_else(|| Problem::field(HEADER, "must be up to 8 digits and one of the units H, M, S, m, u, n"))?;
     if timeout.is_zero() {
         return Err(Problem::new(ErrorReason::DeadlineExceeded));
     }

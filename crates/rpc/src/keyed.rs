@@ -38,7 +38,9 @@ impl PageTokens {
     /// The tokens of the deployment with this secret.
     #[must_use]
     pub fn new(secret: &SuiteSecret) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret.derive("page tokens")) }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret.derive("page tokens")),
+        }
     }
 
     /// The token for the page that begins at `cursor`.
@@ -79,7 +81,9 @@ impl PageTokens {
             context.update(part);
         }
         let tag = context.sign();
-        tag.as_ref()[..Self::TAG_BYTES].try_into().expect("SHA-256 has 32 bytes")
+        tag.as_ref()[..Self::TAG_BYTES]
+            .try_into()
+            .expect("SHA-256 has 32 bytes")
     }
 }
 
@@ -100,7 +104,9 @@ impl RequestHasher {
     /// The hasher of the deployment with this secret.
     #[must_use]
     pub fn new(secret: &SuiteSecret) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret.derive("request hashes")) }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret.derive("request hashes")),
+        }
     }
 
     /// The hash of a request. The caller empties its `request_id` and its secrets first.
@@ -143,15 +149,29 @@ mod tests {
     #[test]
     fn a_page_token_is_bound_to_caller_method_and_arguments() {
         let source = Source::seeded(1);
-        let tokens = PageTokens::new(&SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"));
-        let scope = PageScope { caller: source.new_id(), method: "a/List", arguments: b"chat" };
+        let tokens =
+            PageTokens::new(&SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"));
+        let scope = PageScope {
+            caller: source.new_id(),
+            method: "a/List",
+            arguments: b"chat",
+        };
         let token = tokens.issue(scope, b"cursor");
         assert_eq!(tokens.read(scope, &token), Ok(Some(b"cursor".to_vec())));
         assert_eq!(tokens.read(scope, ""), Ok(None));
         let others = [
-            PageScope { caller: source.new_id(), ..scope },
-            PageScope { method: "b/List", ..scope },
-            PageScope { arguments: b"other", ..scope },
+            PageScope {
+                caller: source.new_id(),
+                ..scope
+            },
+            PageScope {
+                method: "b/List",
+                ..scope
+            },
+            PageScope {
+                arguments: b"other",
+                ..scope
+            },
         ];
         for other in others {
             assert!(tokens.read(other, &token).is_err());
@@ -161,8 +181,13 @@ mod tests {
     #[test]
     fn a_changed_page_token_is_refused() {
         let source = Source::seeded(1);
-        let tokens = PageTokens::new(&SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"));
-        let scope = PageScope { caller: source.new_id(), method: "a/List", arguments: b"" };
+        let tokens =
+            PageTokens::new(&SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"));
+        let scope = PageScope {
+            caller: source.new_id(),
+            method: "a/List",
+            arguments: b"",
+        };
         let token = tokens.issue(scope, b"cursor");
         for end in 1..token.len() {
             assert!(tokens.read(scope, &token[..end]).is_err(), "the first {end} characters");

@@ -8,7 +8,11 @@ use crate::{Problem, problem::DOMAIN};
 /// The status that a response ends with at once, if it does: `None` for a response that has a body, whose status comes in its
 /// trailers.
 pub(crate) fn status_of(response: &Response<Body>) -> Option<Status> {
-    response.extensions().get::<Status>().cloned().or_else(|| Status::from_header_map(response.headers()))
+    response
+        .extensions()
+        .get::<Status>()
+        .cloned()
+        .or_else(|| Status::from_header_map(response.headers()))
 }
 
 /// Brings a status that did not come from our own code into the contract: tonic answers an over-size message with `OUT_OF_RANGE`,
@@ -32,7 +36,9 @@ pub(crate) fn normalise(status: &Status) -> Option<Status> {
 
 /// Whether the status was made by a [`Problem`].
 pub(crate) fn is_ours(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.domain == DOMAIN)
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.domain == DOMAIN)
 }
 
 /// What tonic answers before a handler has run: the request's bytes are no message of this RPC.
@@ -46,7 +52,10 @@ fn malformed(status: &Status) -> Problem {
         "error reading a body",
         "h2 protocol error",
     ];
-    if BEGINNINGS.iter().any(|beginning| status.message().starts_with(beginning)) {
+    if BEGINNINGS
+        .iter()
+        .any(|beginning| status.message().starts_with(beginning))
+    {
         return Problem::field("", "the request must be one well-formed message of the method's type");
     }
     Problem::internal(status)

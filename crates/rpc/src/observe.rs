@@ -120,7 +120,10 @@ struct Line {
 impl Line {
     fn write(&self, status: &Status) {
         let _entered = self.span.enter();
-        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let reason = status
+            .get_details_error_info()
+            .map(|info| info.reason)
+            .unwrap_or_default();
         let method = self.method.as_deref().unwrap_or("unknown");
         tracing::info!(
             target: "tidings::rpc",

@@ -85,7 +85,11 @@ impl Peer {
     /// # Errors
     ///
     /// When the address is no URL.
-    pub fn remote(callee: Service, address: &str, identity: Arc<ServiceIdentity>) -> Result<Self, tonic::transport::Error> {
+    pub fn remote(
+        callee: Service,
+        address: &str,
+        identity: Arc<ServiceIdentity>,
+    ) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::from_shared(address.to_owned())?
             .connect_timeout(Self::CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -93,13 +97,21 @@ impl Peer {
             .keep_alive_timeout(Self::KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .connect_lazy();
-        Ok(Self { callee, identity, transport: Transport::Remote(channel) })
+        Ok(Self {
+            callee,
+            identity,
+            transport: Transport::Remote(channel),
+        })
     }
 
     /// The peer in this place of the same process.
     #[must_use]
     pub fn local(callee: Service, slot: Slot, identity: Arc<ServiceIdentity>) -> Self {
-        Self { callee, identity, transport: Transport::Local(slot) }
+        Self {
+            callee,
+            identity,
+            transport: Transport::Local(slot),
+        }
     }
 
     /// Which service it is.

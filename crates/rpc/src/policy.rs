@@ -57,7 +57,10 @@ impl Policies {
             pool.decode_file_descriptor_set(*set)?;
         }
         let mut policies = Self::default();
-        let services: Vec<_> = pool.services().filter(|service| service.full_name().starts_with("tidings.")).collect();
+        let services: Vec<_> = pool
+            .services()
+            .filter(|service| service.full_name().starts_with("tidings."))
+            .collect();
         for method in services.iter().flat_map(|service| service.methods()) {
             let policy = policy_of(&pool, &method).ok_or_else(|| InvalidPolicy::Rpc(method.full_name().to_owned()))?;
             policies.insert(policy);
@@ -114,15 +117,25 @@ fn policy_of(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<Policy>
     }
     let value = options.get_extension(&extension);
     let declared = value.as_message()?;
-    let number = |field: &str| declared.get_field_by_name(field).and_then(|value| value.as_enum_number());
+    let number = |field: &str| {
+        declared
+            .get_field_by_name(field)
+            .and_then(|value| value.as_enum_number())
+    };
     let authentication = Authentication::try_from(number("authentication")?).ok()?;
     let rate_class = RateClass::try_from(number("rate_class")?).ok()?;
     if authentication == Authentication::Unspecified || rate_class == RateClass::Unspecified {
         return None;
     }
     let callers = declared.get_field_by_name("callers")?;
-    let callers = callers.as_list()?.iter().map(|name| name.as_str().and_then(Service::from_name)).collect::<Option<Vec<_>>>()?;
-    let bytes_max = declared.get_field_by_name("request_bytes_max").and_then(|value| value.as_u32())?;
+    let callers = callers
+        .as_list()?
+        .iter()
+        .map(|name| name.as_str().and_then(Service::from_name))
+        .collect::<Option<Vec<_>>>()?;
+    let bytes_max = declared
+        .get_field_by_name("request_bytes_max")
+        .and_then(|value| value.as_u32())?;
     Some(Policy {
         method: format!("{}/{}", method.parent_service().full_name(), method.name()).into(),
         authentication,
@@ -136,4 +149,3 @@ fn policy_of(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<Policy>
         server_streaming: method.is_server_streaming(),
     })
 }
-

@@ -27,7 +27,12 @@ impl Problem {
     #[must_use]
     pub fn new(reason: ErrorReason) -> Self {
         let retry_after = promises_retry(reason).then_some(Duration::from_secs(1));
-        Self { reason, metadata: Vec::new(), violations: Violations::new(), retry_after }
+        Self {
+            reason,
+            metadata: Vec::new(),
+            violations: Violations::new(),
+            retry_after,
+        }
     }
 
     /// `NOT_FOUND`: there is no such thing, or the caller may not know of it. Always the same bytes.
@@ -47,7 +52,10 @@ impl Problem {
     /// `INVALID_ARGUMENT` for the fields with violations.
     #[must_use]
     pub fn fields(violations: Violations) -> Self {
-        Self { violations, ..Self::new(ErrorReason::FieldInvalid) }
+        Self {
+            violations,
+            ..Self::new(ErrorReason::FieldInvalid)
+        }
     }
 
     /// Adds a violation, for reasons that name a field.
@@ -114,8 +122,11 @@ impl From<Violations> for Problem {
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
         let (code, text) = contract(problem.reason);
-        let metadata: HashMap<String, String> =
-            problem.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata: HashMap<String, String> = problem
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let mut details = ErrorDetails::with_error_info(reason_name(problem.reason), DOMAIN, metadata);
         for violation in problem.violations {
             details.add_bad_request_violation(violation.field, violation.description);
@@ -154,7 +165,9 @@ impl From<tidings_db::Error> for Problem {
             Error::StorageFull(_) => ErrorReason::StorageFull,
             Error::Constraint { .. } | Error::Bug(_) => return Self::internal(&error),
         };
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::warn!(error = %error, cause, "the database did not do what a call needed");
         Self::new(reason)
     }
@@ -183,7 +196,9 @@ impl Problem {
         let mut problem = Self::new(reason);
         if let Some(fields) = details.bad_request() {
             for violation in &fields.field_violations {
-                problem.violations.add(violation.field.clone(), violation.description.clone());
+                problem
+                    .violations
+                    .add(violation.field.clone(), violation.description.clone());
             }
         }
         if let Some(wait) = details.retry_info().and_then(|info| info.retry_delay) {
@@ -210,7 +225,10 @@ pub fn contract(reason: ErrorReason) -> (Code, &'static str) {
         R::LoginSessionRevoked => (Code::Unauthenticated, "the login session has ended"),
         R::CredentialsInvalid => (Code::Unauthenticated, "the credentials are not valid"),
         R::StepUpRequired => (Code::Unauthenticated, "a recent proof of the password is needed"),
-        R::RefreshTokenReused => (Code::Unauthenticated, "the refresh token was used before and its login session has ended"),
+        R::RefreshTokenReused => (
+            Code::Unauthenticated,
+            "the refresh token was used before and its login session has ended",
+        ),
         R::AccountSuspended => (Code::PermissionDenied, "the account is suspended"),
         R::PermissionMissing => (Code::PermissionDenied, "the caller may not do this"),
         R::NotAMember => (Code::PermissionDenied, "the caller is no member of the chat"),
@@ -222,7 +240,10 @@ pub fn contract(reason: ErrorReason) -> (Code, &'static str) {
         R::UsernameTaken => (Code::AlreadyExists, "the username is taken"),
         R::EmailTaken => (Code::AlreadyExists, "the e-mail address is taken"),
         R::AlreadyMember => (Code::AlreadyExists, "the user is a member already"),
-        R::LastOwner => (Code::FailedPrecondition, "the last owner cannot leave, be removed or lose the role"),
+        R::LastOwner => (
+            Code::FailedPrecondition,
+            "the last owner cannot leave, be removed or lose the role",
+        ),
         R::ChatArchived => (Code::FailedPrecondition, "the chat is archived"),
         R::MemberMuted => (Code::FailedPrecondition, "the caller is muted in the chat"),
         R::SlowMode => (Code::ResourceExhausted, "the chat is in slow mode"),
@@ -277,5 +298,8 @@ pub fn promises_retry(reason: ErrorReason) -> bool {
 /// Whether the contract promises a `BadRequest` with the reason.
 #[must_use]
 pub fn promises_fields(reason: ErrorReason) -> bool {
-    matches!(reason, ErrorReason::FieldInvalid | ErrorReason::PageTokenInvalid | ErrorReason::CursorInvalid)
+    matches!(
+        reason,
+        ErrorReason::FieldInvalid | ErrorReason::PageTokenInvalid | ErrorReason::CursorInvalid
+    )
 }

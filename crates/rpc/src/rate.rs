@@ -63,7 +63,11 @@ impl RateLimits {
     #[must_use]
     pub fn new(factor: NonZeroU32) -> Self {
         let limiter = |per_second: u32, burst: u32| {
-            let times = |number: u32| NonZeroU32::new(number).expect("limits are not zero").saturating_mul(factor);
+            let times = |number: u32| {
+                NonZeroU32::new(number)
+                    .expect("limits are not zero")
+                    .saturating_mul(factor)
+            };
             RateLimiter::dashmap(Quota::per_second(times(per_second)).allow_burst(times(burst)))
         };
         Self {
@@ -83,10 +87,14 @@ impl RateLimits {
     ///
     /// `RATE_LIMITED`, with the time after which a call passes.
     pub fn check(&self, class: RateClass, key: RateKey) -> Result<(), Problem> {
-        let Some(limiter) = self.limiter(class) else { return Ok(()) };
+        let Some(limiter) = self.limiter(class) else {
+            return Ok(());
+        };
         self.sweep();
         limiter.check_key(&key).map_err(|not_until| {
-            let wait = not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(50));
+            let wait = not_until
+                .wait_time_from(self.clock.now())
+                .max(Duration::from_millis(50));
             Problem::new(ErrorReason::RateLimited).retry_after(wait)
         })
     }
@@ -130,7 +138,9 @@ mod tests {
         let limits = RateLimits::new(NonZeroU32::MIN);
         let source = Source::seeded(1);
         let (greedy, modest) = (RateKey::User(source.new_id()), RateKey::User(source.new_id()));
-        let passed = (0..100).filter(|_| limits.check(RateClass::Credential, greedy).is_ok()).count();
+        let passed = (0..100)
+            .filter(|_| limits.check(RateClass::Credential, greedy).is_ok())
+            .count();
         assert!((20..=25).contains(&passed), "{passed} passed");
         assert!(limits.check(RateClass::Credential, modest).is_ok());
         assert!(limits.check(RateClass::Read, greedy).is_ok());

@@ -89,7 +89,13 @@ const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
 /// # Errors
 ///
 /// When the port cannot be accepted from at all.
-pub async fn serve<S>(listener: TcpListener, service: S, limits: PortLimits, drain: Drain, source: Source) -> io::Result<()>
+pub async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    limits: PortLimits,
+    drain: Drain,
+    source: Source,
+) -> io::Result<()>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -156,7 +162,9 @@ impl Port {
                     continue;
                 }
             };
-            let Some(counted) = self.count(address.ip()) else { continue };
+            let Some(counted) = self.count(address.ip()) else {
+                continue;
+            };
             let connection = Connection {
                 builder: self.builder.clone(),
                 drain: self.drain.clone(),
@@ -179,7 +187,10 @@ impl Port {
             return None;
         }
         *count += 1;
-        Some(Counted { address, by_address: Arc::clone(&self.by_address) })
+        Some(Counted {
+            address,
+            by_address: Arc::clone(&self.by_address),
+        })
     }
 }
 
@@ -222,7 +233,11 @@ impl Connection {
             return;
         }
         let called = Arc::new(AtomicBool::new(false));
-        let service = Attributed { service, address, called: Arc::clone(&called) };
+        let service = Attributed {
+            service,
+            address,
+            called: Arc::clone(&called),
+        };
         self.drive(stream, service, &called).await;
     }
 
@@ -281,7 +296,9 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ClientAddress(self.address.ip().to_canonical()));
+        request
+            .extensions_mut()
+            .insert(ClientAddress(self.address.ip().to_canonical()));
         let service = self.service.clone();
         Box::pin(tower::ServiceExt::oneshot(service, request))
     }
@@ -294,6 +311,9 @@ where
 /// When the address cannot be listened on.
 pub async fn listen(address: SocketAddr, flag: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address} ({error}): free it or choose another with {flag}"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {address} ({error}): free it or choose another with {flag}"),
+        )
     })
 }

@@ -128,7 +128,11 @@ impl Stack {
         parts.headers.remove(deadline::HEADER);
 
         // 5. Who calls, as far as the policy asks. Nothing else in the request says who the caller is.
-        let identified = shared.identify(&policy, &parts.headers, parts.extensions.get::<ClientAddress>().copied())?;
+        let identified = shared.identify(
+            &policy,
+            &parts.headers,
+            parts.extensions.get::<ClientAddress>().copied(),
+        )?;
         log.identified(identified.user.as_deref(), identified.service);
 
         // 6. How often this caller calls.
@@ -147,8 +151,13 @@ impl Stack {
 
         // 9. The handler, in a task of its own: neither a client's cancel nor the deadline drops a transaction half way
         //    (`reliability.md` D2). A panic ends this call only.
-        let context = CallContext { deadline, authorization };
-        let handler = CALL.scope(context, self.routes.clone().call_infallible(request)).in_current_span();
+        let context = CallContext {
+            deadline,
+            authorization,
+        };
+        let handler = CALL
+            .scope(context, self.routes.clone().call_infallible(request))
+            .in_current_span();
         let response = shared.run(handler, deadline).await?;
         Ok(match admission {
             Admission::Call(permit) => {
@@ -168,7 +177,10 @@ impl Shared {
         socket: Option<ClientAddress>,
     ) -> Result<Identified, Problem> {
         let service = self.calling_service(headers)?;
-        let mut identified = Identified { address: socket, ..Identified::default() };
+        let mut identified = Identified {
+            address: socket,
+            ..Identified::default()
+        };
         if service == Some(Service::Gateway) {
             // The gateway has proven who it is, so its word on the client's address counts.
             identified.address = client_header(headers);
@@ -218,18 +230,26 @@ impl Shared {
             let permit = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| overloaded())?;
             return Ok(Admission::Call(permit));
         }
-        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| overloaded())?;
+        let permit = Arc::clone(&self.streams)
+            .try_acquire_owned()
+            .map_err(|_| overloaded())?;
         if let Some(user) = user {
             let max = self.environment.limits.streams_per_user_max;
             let mut open = self.streams_by_user.lock();
             let count = open.entry(user.user_id).or_default();
             if *count >= max {
-                return Err(Problem::new(ErrorReason::QuotaExceeded).with("quota", "streams").with("limit", max));
+                return Err(Problem::new(ErrorReason::QuotaExceeded)
+                    .with("quota", "streams")
+                    .with("limit", max));
             }
             *count += 1;
         }
         let user = user.map(|user| user.user_id);
-        Ok(Admission::Stream(StreamGuard { _permit: permit, user, shared: Arc::clone(self) }))
+        Ok(Admission::Stream(StreamGuard {
+            _permit: permit,
+            user,
+            shared: Arc::clone(self),
+        }))
     }
 
     async fn run<F>(&self, handler: F, deadline: Instant) -> Result<Response<Body>, Problem>
@@ -250,7 +270,9 @@ impl Shared {
         };
         outcome.map_err(|panic| {
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let text = text
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
             tracing::error!(panic = text, "a handler panicked");
             Problem::new(ErrorReason::Internal)
         })
@@ -316,19 +338,35 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     if values.next().is_some() {
         return Err(Refusal::TokenInvalid);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::TokenInvalid)?;
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(Refusal::TokenInvalid)?;
     let well_formed = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains([' ', '\t', ',']);
-    if well_formed { Ok(token) } else { Err(Refusal::TokenInvalid) }
+    if well_formed {
+        Ok(token)
+    } else {
+        Err(Refusal::TokenInvalid)
+    }
 }
 
 fn client_header(headers: &HeaderMap) -> Option<ClientAddress> {
-    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok().map(ClientAddress)
+    headers
+        .get(CLIENT_HEADER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+        .map(ClientAddress)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
         let value = value.as_bytes();
-        value == b"application/grpc" || value.starts_with(b"application/grpc+") || value.starts_with(b"application/grpc;")
+        value == b"application/grpc"
+            || value.starts_with(b"application/grpc+")
+            || value.starts_with(b"application/grpc;")
     })
 }
 

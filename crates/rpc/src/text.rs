@@ -21,19 +21,41 @@ pub struct TextRule {
 
 impl TextRule {
     /// A message: up to 8,000 code points and 32 KiB, and something to see.
-    pub const MESSAGE: Self =
-        Self { chars_min: 1, chars_max: 8_000, bytes_max: 32 * 1024, multiline: true, plain: false, visible: true };
+    pub const MESSAGE: Self = Self {
+        chars_min: 1,
+        chars_max: 8_000,
+        bytes_max: 32 * 1024,
+        multiline: true,
+        plain: false,
+        visible: true,
+    };
 
     /// A name or title that must be given: 1 to 128 code points on one line.
-    pub const NAME: Self =
-        Self { chars_min: 1, chars_max: 128, bytes_max: 512, multiline: false, plain: true, visible: true };
+    pub const NAME: Self = Self {
+        chars_min: 1,
+        chars_max: 128,
+        bytes_max: 512,
+        multiline: false,
+        plain: true,
+        visible: true,
+    };
 
     /// A name or title that may be empty.
-    pub const OPTIONAL_NAME: Self = Self { chars_min: 0, visible: false, ..Self::NAME };
+    pub const OPTIONAL_NAME: Self = Self {
+        chars_min: 0,
+        visible: false,
+        ..Self::NAME
+    };
 
     /// A longer text about a user or group: up to 1,000 code points.
-    pub const DESCRIPTION: Self =
-        Self { chars_min: 0, chars_max: 1_000, bytes_max: 4_000, multiline: true, plain: false, visible: false };
+    pub const DESCRIPTION: Self = Self {
+        chars_min: 0,
+        chars_max: 1_000,
+        bytes_max: 4_000,
+        multiline: true,
+        plain: false,
+        visible: false,
+    };
 
     /// Checks the text.
     ///
@@ -85,7 +107,11 @@ impl fmt::Display for InvalidText {
             Self::Chars(0, max) => write!(f, "must have at most {max} characters"),
             Self::Chars(min, max) => write!(f, "must have {min} to {max} characters"),
             Self::Control(letter) => write!(f, "must not hold the control character U+{:04X}", u32::from(*letter)),
-            Self::Deceptive(letter) => write!(f, "must not hold U+{:04X}, which reorders or hides text", u32::from(*letter)),
+            Self::Deceptive(letter) => write!(
+                f,
+                "must not hold U+{:04X}, which reorders or hides text",
+                u32::from(*letter)
+            ),
             Self::Blank => f.write_str("must hold something visible"),
         }
     }
@@ -116,7 +142,15 @@ mod tests {
 
     #[test]
     fn a_message_may_be_anything_visible() {
-        for text in ["a", "line\nline\ttab", "👩‍👩‍👧", "\u{202E}abc", "עברית", "e\u{301}", &"é".repeat(8_000)] {
+        for text in [
+            "a",
+            "line\nline\ttab",
+            "👩‍👩‍👧",
+            "\u{202E}abc",
+            "עברית",
+            "e\u{301}",
+            &"é".repeat(8_000),
+        ] {
             assert_eq!(TextRule::MESSAGE.check(text), Ok(()), "{text:?}");
         }
     }
@@ -134,15 +168,27 @@ mod tests {
         assert_eq!(TextRule::MESSAGE.check("a\0b"), Err(InvalidText::Control('\0')));
         assert_eq!(TextRule::MESSAGE.check("a\rb"), Err(InvalidText::Control('\r')));
         assert_eq!(TextRule::MESSAGE.check("a\u{9b}b"), Err(InvalidText::Control('\u{9b}')));
-        assert_eq!(TextRule::MESSAGE.check(&"a".repeat(8_001)), Err(InvalidText::Chars(1, 8_000)));
-        assert_eq!(TextRule::MESSAGE.check(&"😀".repeat(8_192)), Err(InvalidText::Chars(1, 8_000)));
-        assert_eq!(TextRule::MESSAGE.check(&"😀".repeat(8_193)), Err(InvalidText::Bytes(32 * 1024)));
+        assert_eq!(
+            TextRule::MESSAGE.check(&"a".repeat(8_001)),
+            Err(InvalidText::Chars(1, 8_000))
+        );
+        assert_eq!(
+            TextRule::MESSAGE.check(&"😀".repeat(8_192)),
+            Err(InvalidText::Chars(1, 8_000))
+        );
+        assert_eq!(
+            TextRule::MESSAGE.check(&"😀".repeat(8_193)),
+            Err(InvalidText::Bytes(32 * 1024))
+        );
     }
 
     #[test]
     fn names_hold_nothing_that_deceives() {
         assert_eq!(TextRule::NAME.check("Ada Lovelace"), Ok(()));
-        assert_eq!(TextRule::NAME.check("a\u{202E}b"), Err(InvalidText::Deceptive('\u{202E}')));
+        assert_eq!(
+            TextRule::NAME.check("a\u{202E}b"),
+            Err(InvalidText::Deceptive('\u{202E}'))
+        );
         assert_eq!(TextRule::NAME.check("a\nb"), Err(InvalidText::Control('\n')));
     }
 }

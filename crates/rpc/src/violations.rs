@@ -48,7 +48,10 @@ impl Violations {
     /// Says that a field is wrong.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         if self.list.len() < Self::LISTED_MAX {
-            self.list.push(Violation { field: field.into(), description: description.into() });
+            self.list.push(Violation {
+                field: field.into(),
+                description: description.into(),
+            });
         }
     }
 
@@ -73,7 +76,11 @@ impl Violations {
             self.add(field, format!("must have at most {count_max} entries"));
             return Vec::new();
         }
-        let ids = texts.iter().enumerate().map(|(index, text)| self.id(format!("{field}[{index}]"), text)).collect::<Vec<_>>();
+        let ids = texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| self.id(format!("{field}[{index}]"), text))
+            .collect::<Vec<_>>();
         ids.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
@@ -83,7 +90,11 @@ impl Violations {
     ///
     /// `FIELD_INVALID` with all violations.
     pub fn finish(self) -> Result<(), Problem> {
-        if self.list.is_empty() { Ok(()) } else { Err(Problem::fields(self)) }
+        if self.list.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::fields(self))
+        }
     }
 }
 

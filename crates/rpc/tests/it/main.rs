@@ -1,0 +1,6 @@
+//! The middleware and the accept loop, called as a client calls them.
+
+mod contract;
+mod drain;
+mod stack;
+mod support;

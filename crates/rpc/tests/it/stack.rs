@@ -1,0 +1,237 @@
+use std::{num::NonZeroU32, sync::atomic::Ordering, time::Duration};
+
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_gateway::v1::{GetLimitsRequest, GetServerInfoRequest, gateway_service_client::GatewayServiceClient};
+use tidings_rpc::{Limits, Stack, problem::reason_name};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+
+use crate::support::{Handle, Port, environment, stack, until};
+
+const INFO: &str = "/tidings.gateway.v1.GatewayService/GetServerInfo";
+
+fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"))
+        .reason
+}
+
+/// Sends raw bytes to a path and returns the status that comes back.
+async fn raw(path: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> Status {
+    call(
+        stack(&environment(Limits::default()), &Handle::default()),
+        path,
+        headers,
+        bytes,
+    )
+    .await
+}
+
+async fn call(stack: Stack, path: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> Status {
+    let mut request = Request::builder().method(Method::POST).uri(format!("http://x{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::new(Full::new(bytes.into()))).expect("well-formed");
+    let response = stack.handle(request).await;
+    let head = Status::from_header_map(response.headers());
+    let trailers = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .trailers()
+        .cloned();
+    head.or_else(|| trailers.as_ref().and_then(Status::from_header_map))
+        .expect("a status")
+}
+
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+#[tokio::test]
+async fn a_call_is_answered() {
+    assert_eq!(raw(INFO, &[GRPC], vec![0; 5]).await.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn paths_other_than_the_canonical_one_are_unknown() {
+    let name = INFO.trim_start_matches('/');
+    for path in [
+        format!("//{name}"),
+        format!("{INFO}/"),
+        INFO.to_lowercase(),
+        INFO.replace("/Get", "%2FGet"),
+        "/".into(),
+    ] {
+        let status = raw(&path, &[GRPC], vec![0; 5]).await;
+        assert_eq!(
+            (status.code(), reason(&status)),
+            (Code::Unimplemented, "METHOD_UNKNOWN".into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_content_types_are_not_taken_for_grpc() {
+    for kind in ["text/plain", "application/json", "application/grpcx", ""] {
+        assert_eq!(
+            raw(INFO, &[("content-type", kind)], vec![0; 5]).await.code(),
+            Code::Unimplemented,
+            "{kind}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_an_invalid_argument() {
+    let status = raw(INFO, &[GRPC], vec![0, 0, 0, 0, 1, 0xff]).await;
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::InvalidArgument, "FIELD_INVALID".into())
+    );
+    assert!(status.get_details_bad_request().is_some());
+}
+
+#[tokio::test]
+async fn a_request_announced_too_large_is_refused_with_the_limit() {
+    let status = raw(INFO, &[GRPC], vec![0, 0, 1, 0, 1]).await;
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into())
+    );
+    let info = status.get_details_error_info().expect("has one");
+    assert_eq!(info.metadata.get("limit_bytes").map(String::as_str), Some("65536"));
+}
+
+#[tokio::test]
+async fn garbage_timeouts_are_refused_and_zero_does_no_work() {
+    for garbage in ["abc", "-1S", "123456789S"] {
+        let status = raw(INFO, &[GRPC, ("grpc-timeout", garbage)], vec![0; 5]).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{garbage}");
+    }
+    assert_eq!(
+        raw(INFO, &[GRPC, ("grpc-timeout", "0n")], vec![0; 5]).await.code(),
+        Code::DeadlineExceeded
+    );
+    assert_eq!(
+        raw(INFO, &[GRPC, ("grpc-timeout", "99999999H")], vec![0; 5])
+            .await
+            .code(),
+        Code::Ok
+    );
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_call_only() {
+    let port = Port::open(Limits::default()).await;
+    let mut client = GatewayServiceClient::connect(port.url()).await.expect("connects");
+    let mut request = tonic::Request::new(GetServerInfoRequest {});
+    request.metadata_mut().insert("x-panic", "1".parse().expect("ascii"));
+    let status = client.get_server_info(request).await.expect_err("panics");
+    assert_eq!((status.code(), reason(&status)), (Code::Internal, "INTERNAL".into()));
+    assert!(!status.message().contains("asked to panic"));
+    client
+        .get_server_info(GetServerInfoRequest {})
+        .await
+        .expect("the next call is served");
+}
+
+#[tokio::test]
+async fn a_deadline_is_told_as_such_and_the_handler_goes_on() {
+    // Without a transport, since tonic's client keeps deadlines itself and says `CANCELLED`.
+    let handle = Handle::default();
+    let stack = stack(&environment(Limits::default()), &handle);
+    let status = call(
+        stack,
+        "/tidings.gateway.v1.GatewayService/GetLimits",
+        &[GRPC, ("grpc-timeout", "50m")],
+        vec![0; 5],
+    )
+    .await;
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into())
+    );
+    assert_eq!(handle.ended.load(Ordering::SeqCst), 0);
+    handle.go_on.notify_one();
+    until("the handler's end", || handle.ended.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn a_cancel_does_not_drop_the_handler_unless_the_protection_is_off() {
+    for (detached, ended) in [(true, 1), (false, 0)] {
+        let port = Port::open(Limits {
+            detach_handlers: detached,
+            ..Limits::default()
+        })
+        .await;
+        let mut client = GatewayServiceClient::connect(port.url()).await.expect("connects");
+        let call = tokio::spawn(async move { client.get_limits(GetLimitsRequest {}).await });
+        until("the call's begin", || port.handle.begun.load(Ordering::SeqCst) == 1).await;
+        call.abort();
+        // A second call proves that the cancel has reached the server before the handler may go on.
+        let mut other = GatewayServiceClient::connect(port.url()).await.expect("connects");
+        other.get_server_info(GetServerInfoRequest {}).await.expect("served");
+        tokio::task::yield_now().await;
+        let finished = async {
+            loop {
+                port.handle.go_on.notify_waiters();
+                if port.handle.ended.load(Ordering::SeqCst) == 1 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let finished = tokio::time::timeout(Duration::from_millis(500), finished).await.is_ok();
+        assert_eq!(usize::from(finished), ended, "detached: {detached}");
+    }
+}
+
+#[tokio::test]
+async fn more_calls_than_the_server_takes_are_refused_with_a_time_to_come_back() {
+    let port = Port::open(Limits {
+        calls_max: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut client = GatewayServiceClient::connect(port.url()).await.expect("connects");
+    let mut waiting = client.clone();
+    let held = tokio::spawn(async move { waiting.get_limits(GetLimitsRequest {}).await });
+    until("the call's begin", || port.handle.begun.load(Ordering::SeqCst) == 1).await;
+    let status = client
+        .get_server_info(GetServerInfoRequest {})
+        .await
+        .expect_err("no place");
+    assert_eq!(reason(&status), reason_name(ErrorReason::Overloaded));
+    assert!(status.get_details_retry_info().is_some());
+    port.handle.go_on.notify_one();
+    held.await.expect("joins").expect("answered");
+    client
+        .get_server_info(GetServerInfoRequest {})
+        .await
+        .expect("there is a place again");
+}
+
+#[tokio::test]
+async fn a_caller_over_its_rate_is_told_when_to_come_back() {
+    let port = Port::open(Limits {
+        rate_factor: NonZeroU32::MIN,
+        ..Limits::default()
+    })
+    .await;
+    let mut client = GatewayServiceClient::connect(port.url()).await.expect("connects");
+    let mut refused = None;
+    for _ in 0..2_000 {
+        if let Err(status) = client.get_server_info(GetServerInfoRequest {}).await {
+            refused = Some(status);
+            break;
+        }
+    }
+    let status = refused.expect("2,000 calls at once are more than the limit");
+    assert_eq!(reason(&status), "RATE_LIMITED");
+    assert!(status.get_details_retry_info().is_some());
+}
