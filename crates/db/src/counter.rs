@@ -17,11 +17,7 @@ pub const TABLE: &str = include_str!("../sql/feeds.sql");
 ///
 /// # Errors
 /// [`Error::Conflict`] when another transaction holds the feed for longer than the lock time-out.
-pub async fn next_number(
-    connection: &mut PgConnection,
-    schema: Schema,
-    feed: &'static str,
-) -> Result<i64, Error> {
+pub async fn next_number(connection: &mut PgConnection, schema: Schema, feed: &'static str) -> Result<i64, Error> {
     next_numbers(connection, schema, feed, 1).await
 }
 

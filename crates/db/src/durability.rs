@@ -40,9 +40,7 @@ impl Durability {
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn durability<'e>(
-    executor: impl Executor<'e, Database = Postgres>,
-) -> Result<Durability, Error> {
+pub async fn durability<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<Durability, Error> {
     let (fsync, synchronous_commit, full_page_writes) = sqlx::query_as(
         "select current_setting('fsync')::bool,
                 current_setting('synchronous_commit') <> 'off',

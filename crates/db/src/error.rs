@@ -91,10 +91,7 @@ impl From<sqlx::Error> for Error {
                 Class::Conflict => Self::Conflict(error),
                 Class::Timeout => Self::Timeout(error),
                 Class::StorageFull => Self::StorageFull(error),
-                Class::Constraint(name) => Self::Constraint {
-                    name,
-                    source: error,
-                },
+                Class::Constraint(name) => Self::Constraint { name, source: error },
                 Class::Bug => Self::Bug(error),
             },
             sqlx::Error::PoolTimedOut => Self::Overloaded(error),
@@ -125,9 +122,7 @@ fn class(error: &dyn DatabaseError) -> Class {
     };
     match &*code {
         // unique, foreign key, check, exclusion; not-null (23502) is left out: it is a bug, as it has no name
-        "23505" | "23503" | "23514" | "23P01" => {
-            Class::Constraint(error.constraint().unwrap_or_default().to_owned())
-        }
+        "23505" | "23503" | "23514" | "23P01" => Class::Constraint(error.constraint().unwrap_or_default().to_owned()),
         // serialization failure, deadlock, lock not available
         "40001" | "40P01" | "55P03" => Class::Conflict,
         // query canceled (statement time-out), idle in transaction, transaction time-out (Postgres 17)
@@ -141,9 +136,7 @@ fn class(error: &dyn DatabaseError) -> Class {
         // no such database, dropped database, read-only: a standby that has not been promoted
         "3D000" | "57P04" | "25006" => Class::Unavailable,
         // connection exceptions, refused credentials, errors of the server's files
-        code if code.starts_with("08") || code.starts_with("28") || code.starts_with("58") => {
-            Class::Unavailable
-        }
+        code if code.starts_with("08") || code.starts_with("28") || code.starts_with("58") => Class::Unavailable,
         _ => Class::Bug,
     }
 }

@@ -54,9 +54,7 @@ pub enum Error {
         source: MigrateError,
     },
     /// The database lacks migrations that this binary needs.
-    #[error(
-        "schema {schema} is older than this binary (at {found}, needed {needed}): run `tidings migrate`"
-    )]
+    #[error("schema {schema} is older than this binary (at {found}, needed {needed}): run `tidings migrate`")]
     SchemaOlder {
         /// Whose.
         schema: Schema,
@@ -89,17 +87,10 @@ pub enum Error {
 ///
 /// # Errors
 /// When something cannot be applied. What was applied before stays: each migration is a transaction.
-pub async fn run(
-    settings: &Settings,
-    services: &[Migrations],
-    wait: Duration,
-) -> Result<(), Error> {
+pub async fn run(settings: &Settings, services: &[Migrations], wait: Duration) -> Result<(), Error> {
     // A migration may take as long as it needs; what is bounded is the wait for locks (2 s by default), so that it gives up rather than
     // make the running services queue behind it.
-    let session = [
-        ("statement_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-    ];
+    let session = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
     let mut connection = connect_dedicated(settings, &session).await?;
     lock(&mut connection, wait).await?;
     let outcome = run_locked(&mut connection, services).await;
@@ -126,10 +117,7 @@ async fn run_locked(connection: &mut PgConnection, services: &[Migrations]) -> R
 /// When the connecting role may not do what the file says.
 pub async fn apply_roles(connection: &mut PgConnection) -> Result<(), Error> {
     // One implicit transaction: all of it, or nothing.
-    sqlx::raw_sql(ROLES)
-        .execute(connection)
-        .await
-        .map_err(Error::Roles)?;
+    sqlx::raw_sql(ROLES).execute(connection).await.map_err(Error::Roles)?;
     Ok(())
 }
 
@@ -150,11 +138,7 @@ async fn lock(connection: &mut PgConnection, wait: Duration) -> Result<(), Error
     let started = Instant::now();
     loop {
         let sql = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY);
-        if sql
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(crate::Error::from)?
-        {
+        if sql.fetch_one(&mut *connection).await.map_err(crate::Error::from)? {
             return Ok(());
         }
         if started.elapsed() >= wait {
@@ -189,11 +173,7 @@ pub async fn check_version<'e>(
         Err(error) => return Err(crate::Error::from(error).into()),
     };
     match found.cmp(&needed) {
-        std::cmp::Ordering::Less => Err(Error::SchemaOlder {
-            schema,
-            found,
-            needed,
-        }),
+        std::cmp::Ordering::Less => Err(Error::SchemaOlder { schema, found, needed }),
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(Error::SchemaNewer {
             schema,

@@ -9,12 +9,10 @@ use std::{
 };
 
 use futures_util::{
-    FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture,
-    stream, stream::BoxStream,
+    FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream,
 };
 use sqlx::{
-    ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor, PgConnection,
-    PgPool, Postgres, SqlStr,
+    ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     pool::PoolConnection,
     postgres::{PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
@@ -103,9 +101,7 @@ pub async fn connect_dedicated(
     let options = settings.options(session)?;
     match timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(connection) => Ok(connection?),
-        Err(_) => Err(Error::Unavailable(silent(
-            "postgres did not answer in time",
-        ))),
+        Err(_) => Err(Error::Unavailable(silent("postgres did not answer in time"))),
     }
 }
 
@@ -143,9 +139,7 @@ impl Pool {
     async fn checked_acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let asked = millis(self.state.started.elapsed());
         match self.inner.acquire().await {
-            Err(sqlx::Error::PoolTimedOut) if self.is_cut_off(asked) => {
-                Err(silent("postgres cannot be reached"))
-            }
+            Err(sqlx::Error::PoolTimedOut) if self.is_cut_off(asked) => Err(silent("postgres cannot be reached")),
             other => other,
         }
     }
@@ -178,10 +172,7 @@ impl fmt::Debug for Pool {
 impl<'p> Executor<'p> for &'p Pool {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
     where
         E: 'q + Execute<'q, Postgres>,
     {
@@ -197,10 +188,7 @@ impl<'p> Executor<'p> for &'p Pool {
         .boxed()
     }
 
-    fn fetch_optional<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
     where
         E: 'q + Execute<'q, Postgres>,
     {

@@ -80,6 +80,9 @@ pub enum Claimed {
     Reused,
 }
 
+/// Hash, id and data, as they stand in the table.
+type Row = (Vec<u8>, Option<Uuid>, Option<Vec<u8>>);
+
 /// Looks for the record of an earlier call, before access is checked.
 ///
 /// # Errors
@@ -94,7 +97,7 @@ pub async fn look_up<'e>(
          from {schema}.requests
          where caller = $1 and method = $2 and scope = $3 and request_id = $4",
     );
-    let row: Option<(Vec<u8>, Option<Uuid>, Option<Vec<u8>>)> = sqlx::query_as(sql)
+    let row: Option<Row> = sqlx::query_as(sql)
         .bind(key.caller)
         .bind(key.method)
         .bind(key.scope)

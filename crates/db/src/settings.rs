@@ -38,11 +38,7 @@ impl Settings {
 
     /// The defaults of a service: 8 connections, 1 s to get one, 5 s a statement, 2 s for a lock, 5 s between statements.
     #[must_use]
-    pub fn new(
-        url: impl Into<SecretString>,
-        schema: Schema,
-        application_name: impl Into<String>,
-    ) -> Self {
+    pub fn new(url: impl Into<SecretString>, schema: Schema, application_name: impl Into<String>) -> Self {
         Self {
             schema: Some(schema),
             ..Self::owner(url, application_name)
@@ -66,17 +62,11 @@ impl Settings {
 
     /// What sqlx connects with. All settings go into the start-up packet: they cost no round trip, and `RESET ALL` comes back to
     /// them. (PgBouncer refuses such options unless told otherwise; it must then run in session mode and pass them on.)
-    pub(crate) fn options(
-        &self,
-        session: &[(&'static str, &'static str)],
-    ) -> Result<PgConnectOptions, Error> {
+    pub(crate) fn options(&self, session: &[(&'static str, &'static str)]) -> Result<PgConnectOptions, Error> {
         let millis = |time: Duration| time.as_millis().to_string();
         let mut options = PgConnectOptions::from_str(self.url.expose_secret())?
             .application_name(&self.application_name)
-            .options([
-                ("TimeZone", "UTC"),
-                ("default_transaction_isolation", "read committed"),
-            ])
+            .options([("TimeZone", "UTC"), ("default_transaction_isolation", "read committed")])
             .options([
                 ("statement_timeout", millis(self.statement_timeout)),
                 ("lock_timeout", millis(self.lock_timeout)),

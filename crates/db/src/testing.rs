@@ -113,10 +113,7 @@ impl Drop for Database {
                 let mut connection = connect_dedicated(&Settings::owner(url, "tidings-test"), LONG)
                     .await
                     .ok()?;
-                sqlx::raw_sql(AssertSqlSafe(sql))
-                    .execute(&mut connection)
-                    .await
-                    .ok()
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.ok()
             })
         });
         let _ = thread.join();
@@ -153,21 +150,16 @@ async fn template(connection: &mut PgConnection, url: &str, services: &[Migratio
         .execute(&mut *tx)
         .await
         .expect("the template's lock");
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(&name)
-            .fetch_one(&mut *tx)
-            .await
-            .expect("pg_database can be read");
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut *tx)
+        .await
+        .expect("pg_database can be read");
     if !exists {
         // Under another name until it is complete, so that a run which is killed here leaves no half a template.
         let half = format!("{name}_half");
         let mut outside = maintenance(url).await;
-        execute(
-            &mut outside,
-            format!("drop database if exists \"{half}\" with (force)"),
-        )
-        .await;
+        execute(&mut outside, format!("drop database if exists \"{half}\" with (force)")).await;
         execute(
             &mut outside,
             format!("create database \"{half}\" template template0 encoding 'UTF8'"),
@@ -177,15 +169,9 @@ async fn template(connection: &mut PgConnection, url: &str, services: &[Migratio
         migrate::run(&settings, services, Duration::from_secs(60))
             .await
             .unwrap_or_else(|error| panic!("migrate: {error:?}"));
-        execute(
-            &mut outside,
-            format!("alter database \"{half}\" rename to \"{name}\""),
-        )
-        .await;
+        execute(&mut outside, format!("alter database \"{half}\" rename to \"{name}\"")).await;
     }
-    tx.commit()
-        .await
-        .expect("the template's lock is given back");
+    tx.commit().await.expect("the template's lock is given back");
     name
 }
 

@@ -106,10 +106,7 @@ impl<'p> Attempts<'p> {
     }
 
     pub fn traced<F: Future>(attempts: F) -> tracing::instrument::Instrumented<F> {
-        attempts.instrument(tracing::debug_span!(
-            "db.transaction",
-            attempts = field::Empty
-        ))
+        attempts.instrument(tracing::debug_span!("db.transaction", attempts = field::Empty))
     }
 
     /// Waits for the effect, but not for ever. `None` is too long.
@@ -125,10 +122,7 @@ impl<'p> Attempts<'p> {
     }
 
     /// The outcome, unless it is worth another attempt; then after a pause nothing.
-    pub async fn settle<T, E: DatabaseCause>(
-        &mut self,
-        outcome: Result<T, E>,
-    ) -> Option<Result<T, E>> {
+    pub async fn settle<T, E: DatabaseCause>(&mut self, outcome: Result<T, E>) -> Option<Result<T, E>> {
         let again = matches!(&outcome, Err(error) if error.database_cause().is_some_and(Error::is_retryable));
         if !again || self.count == ATTEMPTS_MAX {
             Span::current().record("attempts", self.count);
@@ -150,11 +144,7 @@ pub struct Attempt {
 impl Attempt {
     pub async fn begin(&mut self) -> Result<Begun<'_>, Error> {
         let held = match self.held.take().expect("an attempt begins once") {
-            Ok(held) => self
-                .held
-                .insert(Ok(held))
-                .as_mut()
-                .expect("it was just put there"),
+            Ok(held) => self.held.insert(Ok(held)).as_mut().expect("it was just put there"),
             Err(error) => return Err(error.into()),
         };
         let silence_max = held.silence_max();
@@ -200,11 +190,7 @@ impl Begun<'_> {
 
     async fn commit(mut self) -> Result<(), Error> {
         // In a transaction that has failed, COMMIT rolls back and reports success. This statement fails there instead.
-        within(
-            self.silence_max,
-            sqlx::raw_sql("select 1").execute(&mut *self.tx),
-        )
-        .await?;
+        within(self.silence_max, sqlx::raw_sql("select 1").execute(&mut *self.tx)).await?;
         within(self.silence_max, self.tx.commit())
             .await
             .map_err(Error::of_commit)?;

@@ -6,12 +6,7 @@ use crate::world;
 async fn numbers_have_no_holes_and_no_repeats() {
     let db = world::database().await;
     let pool = db.pool_as(Schema::Chats);
-    assert_eq!(
-        counter::last_number(&pool, Schema::Chats, "facts")
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(counter::last_number(&pool, Schema::Chats, "facts").await.unwrap(), 0);
 
     let mut tasks = Vec::new();
     for n in 0..40 {
@@ -34,12 +29,7 @@ async fn numbers_have_no_holes_and_no_repeats() {
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=30).collect::<Vec<i64>>());
-    assert_eq!(
-        counter::last_number(&pool, Schema::Chats, "facts")
-            .await
-            .unwrap(),
-        30
-    );
+    assert_eq!(counter::last_number(&pool, Schema::Chats, "facts").await.unwrap(), 30);
 }
 
 #[tokio::test]

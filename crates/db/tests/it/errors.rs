@@ -93,11 +93,7 @@ fn every_sqlstate_has_its_variant() {
     for (code, expected) in table {
         let error = Error::from(sqlx::Error::from(Said(code)));
         assert_eq!(variant(&error), expected, "{code}");
-        assert_eq!(
-            error.is_retryable(),
-            matches!(code, "40001" | "40P01"),
-            "{code}"
-        );
+        assert_eq!(error.is_retryable(), matches!(code, "40001" | "40P01"), "{code}");
     }
 }
 

@@ -55,11 +55,7 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
     migrate::check_version(&pool, &two()).await.unwrap();
     assert!(matches!(
         migrate::check_version(&pool, &one()).await,
-        Err(Error::SchemaNewer {
-            found: 2,
-            known: 1,
-            ..
-        })
+        Err(Error::SchemaNewer { found: 2, known: 1, .. })
     ));
 }
 
@@ -67,9 +63,7 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
 async fn migrations_can_be_run_again() {
     let db = Database::create(&[one()]).await;
     migrate::run(&db.settings(), &[one()], WAIT).await.unwrap();
-    migrate::check_version(&db.pool_as(SCHEMA), &one())
-        .await
-        .unwrap();
+    migrate::check_version(&db.pool_as(SCHEMA), &one()).await.unwrap();
 }
 
 #[tokio::test]
@@ -81,9 +75,7 @@ async fn a_migration_waits_for_another_but_not_for_ever() {
         .execute(&mut other)
         .await
         .unwrap();
-    let locked = migrate::run(&db.settings(), &[one()], WAIT)
-        .await
-        .unwrap_err();
+    let locked = migrate::run(&db.settings(), &[one()], WAIT).await.unwrap_err();
     assert!(matches!(locked, Error::Locked { .. }), "{locked:?}");
 
     drop(other);
@@ -108,11 +100,10 @@ async fn two_that_migrate_at_once_both_succeed() {
 #[tokio::test]
 async fn the_table_of_migrations_is_in_the_schema_of_its_service() {
     let db = Database::create(&[one()]).await;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "select schemaname::text from pg_tables where tablename = '_sqlx_migrations'",
-    )
-    .fetch_all(&db.pool())
-    .await
-    .unwrap();
+    let tables: Vec<String> =
+        sqlx::query_scalar("select schemaname::text from pg_tables where tablename = '_sqlx_migrations'")
+            .fetch_all(&db.pool())
+            .await
+            .unwrap();
     assert_eq!(tables, [Schema::Chats.name()]);
 }

@@ -1,9 +1,7 @@
 use std::time::Duration;
 
 use sqlx::Row as _;
-use tidings_db::{
-    Error, Schema, Settings, connect, connect_dedicated, durability, testing::Database,
-};
+use tidings_db::{Error, Schema, Settings, connect, connect_dedicated, durability, testing::Database};
 use tidings_ids::Source;
 
 #[tokio::test]
@@ -35,10 +33,7 @@ async fn a_session_has_the_settings() {
 #[tokio::test]
 async fn a_dedicated_connection_takes_settings_of_its_own() {
     let db = Database::create(&[]).await;
-    let session = [
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-    ];
+    let session = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
     let mut connection = connect_dedicated(&db.settings(), &session).await.unwrap();
     let mode: String = sqlx::query_scalar("select current_setting('plan_cache_mode')")
         .fetch_one(&mut connection)
@@ -50,11 +45,7 @@ async fn a_dedicated_connection_takes_settings_of_its_own() {
 #[tokio::test]
 async fn a_service_starts_while_postgres_is_away() {
     // Port 1 refuses.
-    let settings = Settings::new(
-        "postgres://nobody@127.0.0.1:1/none".to_owned(),
-        Schema::Chats,
-        "test",
-    );
+    let settings = Settings::new("postgres://nobody@127.0.0.1:1/none".to_owned(), Schema::Chats, "test");
     let pool = connect(&settings, &Source::seeded(1)).unwrap();
     let error = pool.ping().await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
@@ -123,15 +114,8 @@ async fn a_query_that_is_dropped_half_way_leaves_nothing_behind() {
     let pool = connect(&settings, &Source::seeded(1)).unwrap();
     for _ in 0..5 {
         let slow = sqlx::query("select pg_sleep(0.2)").execute(&pool);
-        assert!(
-            tokio::time::timeout(Duration::from_millis(20), slow)
-                .await
-                .is_err()
-        );
-        let number: i32 = sqlx::query_scalar("select 7")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err());
+        let number: i32 = sqlx::query_scalar("select 7").fetch_one(&pool).await.unwrap();
         assert_eq!(number, 7);
     }
 }
@@ -144,12 +128,7 @@ async fn a_statement_that_takes_too_long_is_a_timeout() {
         ..db.settings()
     };
     let pool = connect(&settings, &Source::seeded(1)).unwrap();
-    let error = Error::from(
-        sqlx::query("select pg_sleep(2)")
-            .execute(&pool)
-            .await
-            .unwrap_err(),
-    );
+    let error = Error::from(sqlx::query("select pg_sleep(2)").execute(&pool).await.unwrap_err());
     assert!(matches!(error, Error::Timeout(_)), "{error:?}");
 }
 

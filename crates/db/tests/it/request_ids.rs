@@ -37,9 +37,7 @@ async fn the_second_call_gets_the_first_outcome() {
     };
 
     assert_eq!(
-        requests::look_up(&pool, Schema::Chats, &key(1))
-            .await
-            .unwrap(),
+        requests::look_up(&pool, Schema::Chats, &key(1)).await.unwrap(),
         Claimed::Fresh
     );
     assert_eq!(claim(&pool, &key(1), &first).await, Claimed::Fresh);
@@ -48,9 +46,7 @@ async fn the_second_call_gets_the_first_outcome() {
         Claimed::Replay(first.clone())
     );
     assert_eq!(
-        requests::look_up(&pool, Schema::Chats, &key(1))
-            .await
-            .unwrap(),
+        requests::look_up(&pool, Schema::Chats, &key(1)).await.unwrap(),
         Claimed::Replay(first)
     );
 }
@@ -64,14 +60,9 @@ async fn other_content_under_the_same_id_is_refused() {
         ..key(1)
     };
     claim(&pool, &key(1), &Outcome::default()).await;
+    assert_eq!(claim(&pool, &other, &Outcome::default()).await, Claimed::Reused);
     assert_eq!(
-        claim(&pool, &other, &Outcome::default()).await,
-        Claimed::Reused
-    );
-    assert_eq!(
-        requests::look_up(&pool, Schema::Chats, &other)
-            .await
-            .unwrap(),
+        requests::look_up(&pool, Schema::Chats, &other).await.unwrap(),
         Claimed::Reused
     );
 }
@@ -96,10 +87,7 @@ async fn callers_methods_and_scopes_do_not_meet() {
         },
         key(2),
     ] {
-        assert_eq!(
-            claim(&pool, &other, &Outcome::default()).await,
-            Claimed::Fresh
-        );
+        assert_eq!(claim(&pool, &other, &Outcome::default()).await, Claimed::Fresh);
     }
 }
 
@@ -135,8 +123,7 @@ async fn a_concurrent_duplicate_waits_for_the_first() {
 }
 
 async fn wait_until_blocked(pool: &Pool) {
-    let blocked =
-        "select exists (select from pg_locks l join pg_database d on d.datname = current_database()
+    let blocked = "select exists (select from pg_locks l join pg_database d on d.datname = current_database()
                    where not l.granted and (l.database = d.oid or l.locktype = 'transactionid'))";
     for _ in 0..200 {
         if sqlx::query_scalar(blocked).fetch_one(pool).await.unwrap() {
@@ -157,9 +144,7 @@ async fn a_record_goes_with_its_effect() {
     });
     failed.unwrap_err();
     assert_eq!(
-        requests::look_up(&pool, Schema::Chats, &key(1))
-            .await
-            .unwrap(),
+        requests::look_up(&pool, Schema::Chats, &key(1)).await.unwrap(),
         Claimed::Fresh
     );
 }
@@ -196,17 +181,10 @@ async fn records_are_kept_for_seven_days() {
         0
     );
     assert_eq!(
-        requests::purge(
-            &pool,
-            Schema::Chats,
-            NOW + Duration::days(7) + Duration::SECOND
-        )
-        .await
-        .unwrap(),
+        requests::purge(&pool, Schema::Chats, NOW + Duration::days(7) + Duration::SECOND)
+            .await
+            .unwrap(),
         1
     );
-    assert_eq!(
-        claim(&pool, &key(1), &Outcome::default()).await,
-        Claimed::Fresh
-    );
+    assert_eq!(claim(&pool, &key(1), &Outcome::default()).await, Claimed::Fresh);
 }

@@ -23,20 +23,14 @@ async fn a_service_reaches_its_own_schema_and_no_other() {
     let db = Database::create(&[]).await;
     for schema in Schema::ALL {
         let sql = format!("create table {schema}.facts (id int)");
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&db.pool())
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&db.pool()).await.unwrap();
     }
     for own in Schema::ALL {
         let pool = db.pool_as(own);
         let dml = format!(
             "insert into {own}.facts values (1); update {own}.facts set id = 2; select * from {own}.facts; delete from {own}.facts"
         );
-        sqlx::raw_sql(AssertSqlSafe(dml))
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(dml)).execute(&pool).await.unwrap();
         for other in Schema::ALL.into_iter().filter(|other| *other != own) {
             assert_eq!(
                 code(&pool, format!("select * from {other}.facts")).await,
@@ -95,10 +89,7 @@ async fn a_service_reads_its_migrations_but_does_not_write_them() {
         .execute(&pool)
         .await
         .unwrap();
-    assert_eq!(
-        code(&pool, "delete from chats._sqlx_migrations").await,
-        DENIED
-    );
+    assert_eq!(code(&pool, "delete from chats._sqlx_migrations").await, DENIED);
 }
 
 /// A managed Postgres gives no superuser.
@@ -113,10 +104,7 @@ async fn roles_can_be_made_without_a_superuser() {
         format!("create database \"{bare}\""),
         format!("grant create on database \"{bare}\" to \"{owner}\""),
     ] {
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
     }
     let settings = tidings_db::Settings::owner(db.url().replace(db.name(), &bare), "tidings-test");
     let mut connection = connect_dedicated(&settings, &[]).await.unwrap();
@@ -143,10 +131,7 @@ async fn roles_can_be_made_without_a_superuser() {
         format!("drop database \"{bare}\" with (force)"),
         format!("drop role \"{owner}\""),
     ] {
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
     }
     assert_eq!((usage, create, other), (true, false, false));
 }

@@ -109,11 +109,7 @@ async fn a_deadlock_is_tried_again_and_both_succeed() {
 
     let (attempts, both_hold_one) = (Arc::new(AtomicU32::new(0)), Arc::new(Barrier::new(2)));
     let crossing = |first: i32, second: i32| {
-        let (pool, attempts, both_hold_one) = (
-            pool.clone(),
-            Arc::clone(&attempts),
-            Arc::clone(&both_hold_one),
-        );
+        let (pool, attempts, both_hold_one) = (pool.clone(), Arc::clone(&attempts), Arc::clone(&both_hold_one));
         tokio::spawn(async move {
             let mut tries = 0;
             transaction!(&pool, |tx| {
@@ -151,10 +147,7 @@ async fn a_conflict_that_stays_is_told_after_three_attempts() {
             .map_err(Error::from)?;
         Ok::<_, Refusal>(())
     });
-    assert!(matches!(
-        outcome,
-        Err(Refusal::Database(Error::Conflict(_)))
-    ));
+    assert!(matches!(outcome, Err(Refusal::Database(Error::Conflict(_)))));
     assert_eq!(attempts, 3);
 }
 
@@ -236,10 +229,7 @@ async fn a_commit_that_is_refused_is_known_to_be_refused() {
             .await?;
         Ok::<_, Error>(())
     });
-    assert_eq!(
-        outcome.unwrap_err().constraint(),
-        Some("things_parent_fkey")
-    );
+    assert_eq!(outcome.unwrap_err().constraint(), Some("things_parent_fkey"));
 }
 
 #[tokio::test]
@@ -249,10 +239,7 @@ async fn a_transaction_that_is_dropped_anywhere_leaves_no_connection_inside_it()
     for micros in (0..3_000).step_by(50) {
         let dropped = async { transaction!(&pool, |tx| { insert(tx, 1).await }) };
         let _ = tokio::time::timeout(Duration::from_micros(micros), dropped).await;
-        sqlx::query("delete from chats.things")
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::query("delete from chats.things").execute(&pool).await.unwrap();
     }
     let mut outside = connect_dedicated(&db.settings(), &[]).await.unwrap();
     let open: i64 = sqlx::query_scalar(
