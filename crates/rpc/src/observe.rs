@@ -32,7 +32,7 @@ impl CallLog {
             user = field::Empty,
             otel.kind = "server",
         );
-        //TEL tidings_telemetry::continue_trace(&span, request.headers());
+        tidings_telemetry::continue_trace(&span, request.headers());
         Self {
             service,
             span,
@@ -135,6 +135,7 @@ impl Line {
             user = self.user.as_deref().unwrap_or_default(),
             login_session = self.login_session.as_deref().unwrap_or_default(),
             caller = self.caller_service.map_or("", Service::name),
+            trace_id = tidings_telemetry::trace_id(&self.span).unwrap_or_default(),
             "{method} {:?}",
             status.code(),
         );

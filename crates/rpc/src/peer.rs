@@ -132,7 +132,7 @@ impl Peer {
                 headers.insert(AUTHORIZATION, authorization);
             }
         }
-        //TEL tidings_telemetry::inject_trace(headers);
+        tidings_telemetry::inject(headers);
     }
 }
 

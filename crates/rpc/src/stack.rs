@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tonic::{Status, body::Body, service::Routes};
+use tonic::{Code, Status, body::Body, service::Routes};
 use tracing::Instrument as _;
 
 use crate::{
@@ -96,13 +96,11 @@ impl Stack {
         let outcome = self.guarded(request, &mut log).instrument(span).await;
         let response = outcome.unwrap_or_else(|problem| Status::from(problem).into_http());
 
-        // 10. Statuses that tonic made are brought into the contract.
-        let response = match status_of(&response) {
-            Some(status) => match normalise(&status) {
-                Some(status) => status.into_http(),
-                None => response,
-            },
-            None => response,
+        // 10. Statuses that tonic made are brought into the contract; a defect names the trace that tells of it.
+        let response = match status_of(&response).map(|status| normalise(&status).unwrap_or(status)) {
+            Some(status) if status.code() == Code::Internal => defect(log.span()).into_http(),
+            Some(status) if status.code() != Code::Ok => status.into_http(),
+            _ => response,
         };
         log.answered(response)
     }
@@ -328,6 +326,15 @@ impl Drop for StreamGuard {
                 open.remove(&user);
             }
         }
+    }
+}
+
+/// What a caller learns of a defect: where to find it in our logs.
+fn defect(span: &tracing::Span) -> Status {
+    let problem = Problem::new(ErrorReason::Internal);
+    match tidings_telemetry::trace_id(span) {
+        Some(trace_id) => problem.with("trace_id", trace_id).into(),
+        None => problem.into(),
     }
 }
 
