@@ -63,11 +63,7 @@ impl DataDir {
             move |source| Error::Io { path, source }
         };
         // Root's data folder may be entered, not listed, by others: Postgres, which is not root, has its folder inside.
-        let mode = if nix::unistd::geteuid().is_root() {
-            0o711
-        } else {
-            0o700
-        };
+        let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
             .mode(mode)
@@ -112,17 +108,16 @@ fn lock(folder: &Path) -> Result<Flock<File>, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    let mut lock =
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
-            if errno == Errno::EWOULDBLOCK {
-                Error::InUse {
-                    path: folder.to_owned(),
-                    holder: holder(&mut file),
-                }
-            } else {
-                failed(errno.into())
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
+        if errno == Errno::EWOULDBLOCK {
+            Error::InUse {
+                path: folder.to_owned(),
+                holder: holder(&mut file),
             }
-        })?;
+        } else {
+            failed(errno.into())
+        }
+    })?;
     lock.set_len(0).map_err(failed)?;
     writeln!(lock, "{}", std::process::id()).map_err(failed)?;
     Ok(lock)
@@ -149,9 +144,7 @@ mod tests {
         let refused = DataDir::open(&path).unwrap_err();
         assert!(matches!(refused, Error::InUse { .. }));
         assert!(
-            refused
-                .to_string()
-                .contains(&std::process::id().to_string()),
+            refused.to_string().contains(&std::process::id().to_string()),
             "{refused}"
         );
 

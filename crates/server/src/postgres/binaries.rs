@@ -99,10 +99,7 @@ pub fn installed(account: Option<&Account>, extra: &[PathBuf]) -> Vec<Binaries> 
     folders.extend(pg_config());
     folders.extend(usual_folders());
     let mut found: Vec<Binaries> = Vec::new();
-    for binaries in folders
-        .iter()
-        .filter_map(|folder| Binaries::at(folder, account))
-    {
+    for binaries in folders.iter().filter_map(|folder| Binaries::at(folder, account)) {
         if !found.contains(&binaries) {
             found.push(binaries);
         }
@@ -160,10 +157,7 @@ pub fn choose(found: &[Binaries], written_by: Option<u32>) -> Result<Option<Bina
         Some(major) => binaries.version.major == major,
         None => binaries.version.major >= MAJOR_MIN,
     };
-    let chosen = found
-        .iter()
-        .filter(fits)
-        .max_by_key(|binaries| binaries.version);
+    let chosen = found.iter().filter(fits).max_by_key(|binaries| binaries.version);
     match (chosen, written_by) {
         (Some(binaries), _) => Ok(Some(binaries.clone())),
         (None, Some(major)) => Err(Error::OtherVersion {
@@ -227,10 +221,7 @@ mod tests {
     #[test]
     fn nothing_found_differs_from_nothing_new_enough() {
         assert_eq!(choose(&[], None).unwrap(), None);
-        assert!(matches!(
-            choose(&[server(13, 9)], None),
-            Err(Error::TooOld { .. })
-        ));
+        assert!(matches!(choose(&[server(13, 9)], None), Err(Error::TooOld { .. })));
     }
 
     #[test]

@@ -108,27 +108,18 @@ fn find(
 ) -> Result<Binaries, Error> {
     if let Some(folder) = &options.bin_dir {
         let given = Binaries::at(folder, account).ok_or_else(|| Error::NotThere(folder.clone()))?;
-        return binaries::choose(&[given], written_by)?
-            .ok_or_else(|| Error::NotThere(folder.clone()));
+        return binaries::choose(&[given], written_by)?.ok_or_else(|| Error::NotThere(folder.clone()));
     }
     let packages = data_dir.join(install::PACKAGED_FOLDER);
-    let look = || {
-        binaries::choose(
-            &binaries::installed(account, &install::packaged(&packages)),
-            written_by,
-        )
-    };
+    let look = || binaries::choose(&binaries::installed(account, &install::packaged(&packages)), written_by);
     if let Some(found) = look()? {
         return Ok(found);
     }
-    let not_found = || Error::NotFound {
-        tried: String::new(),
-    };
-    if !options.install {
-        return Err(not_found());
+    if options.install {
+        install::install(&packages, look)
+    } else {
+        Err(Error::NotFound { tried: String::new() })
     }
-    install::install(&packages)?;
-    look()?.ok_or_else(not_found)
 }
 
 /// A path as the value of a URL's query.

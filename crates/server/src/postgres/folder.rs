@@ -17,8 +17,7 @@ use super::{
 };
 
 /// Whoever can reach the socket may be any of the server's users: its folder is open to nobody but the data's owner.
-const HBA: &str =
-    "# Only local connections, through a socket in a folder of mode 0700.\nlocal all all trust\n";
+const HBA: &str = "# Only local connections, through a socket in a folder of mode 0700.\nlocal all all trust\n";
 
 /// What differs from the server's own defaults, in a file that its owner may edit. Modest, since `dev` runs on laptops:
 /// a quarter of a gigabyte for the cache, costs for an SSD, and no compiler, which for short statements only costs time.
@@ -49,13 +48,9 @@ pub fn create(data: &Path, binaries: &Binaries, account: Option<&Account>) -> Re
         .args(["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8"])
         .args(locale(binaries))
         .arg("--no-instructions");
-    let output = initdb
-        .output()
-        .map_err(in_path(&binaries.program("initdb")))?;
+    let output = initdb.output().map_err(in_path(&binaries.program("initdb")))?;
     if !output.status.success() {
-        return Err(Error::Initdb(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ));
+        return Err(Error::Initdb(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     fs::write(unfinished.join("pg_hba.conf"), HBA).map_err(in_path(&unfinished))?;
     let settings = unfinished.join("postgresql.conf");
@@ -68,11 +63,7 @@ pub fn create(data: &Path, binaries: &Binaries, account: Option<&Account>) -> Re
 /// before, the C library does.
 fn locale(binaries: &Binaries) -> &'static [&'static str] {
     if binaries.version().major >= 17 {
-        &[
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--locale=C",
-        ]
+        &["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     } else {
         &["--locale=C.UTF-8"]
     }
@@ -95,10 +86,7 @@ pub fn for_socket(data: &Path, account: Option<&Account>) -> Result<PathBuf, Err
 
 /// A new folder that only the server's account may enter.
 fn make_private(folder: &Path, account: Option<&Account>) -> Result<(), Error> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .map_err(in_path(folder))?;
+    DirBuilder::new().mode(0o700).create(folder).map_err(in_path(folder))?;
     match account {
         Some(account) => account.own(folder).map_err(in_path(folder)),
         None => Ok(()),

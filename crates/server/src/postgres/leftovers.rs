@@ -42,10 +42,7 @@ pub fn end(data: &Path, socket: &Path) -> Result<(), Error> {
         }
         kill_all(data)?;
     }
-    for claim in [
-        data.join("postmaster.pid"),
-        socket.with_added_extension("lock"),
-    ] {
+    for claim in [data.join("postmaster.pid"), socket.with_added_extension("lock")] {
         match fs::remove_file(&claim) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(in_path(&claim)(error));
@@ -107,8 +104,7 @@ fn on(data: &Path) -> Vec<Pid> {
         .filter(|process| {
             let path = process.path();
             fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == data)
-                && fs::read_to_string(path.join("comm"))
-                    .is_ok_and(|name| name.starts_with("postgres"))
+                && fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("postgres"))
         })
         .filter_map(|process| process.file_name().to_str()?.parse().ok())
         .map(Pid::from_raw)

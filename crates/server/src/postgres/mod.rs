@@ -40,10 +40,7 @@ pub enum Error {
         tried: String,
     },
     /// Only servers that are too old.
-    #[error(
-        "PostgreSQL {} or newer is needed; found: {found}",
-        binaries::MAJOR_MIN
-    )]
+    #[error("PostgreSQL {} or newer is needed; found: {found}", binaries::MAJOR_MIN)]
     TooOld {
         /// The servers.
         found: String,

@@ -213,10 +213,7 @@ impl Launch {
                 &self.socket_folder.to_string_lossy(),
             ))
             .args(setting("unix_socket_permissions", "0700"))
-            .args(setting(
-                "max_connections",
-                &self.connections_max.to_string(),
-            ))
+            .args(setting("max_connections", &self.connections_max.to_string()))
             .args(
                 ["fsync", "synchronous_commit", "full_page_writes"]
                     .iter()
@@ -225,15 +222,12 @@ impl Launch {
             .stdout(Stdio::null())
             .stderr(self.open_log()?);
         end_with_parent(&mut command);
-        command
-            .spawn()
-            .map_err(in_path(&self.binaries.program("postgres")))
+        command.spawn().map_err(in_path(&self.binaries.program("postgres")))
     }
 
     fn open_log(&self) -> Result<fs::File, Error> {
         if fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
-            fs::rename(&self.log, self.log.with_extension("log.old"))
-                .map_err(in_path(&self.log))?;
+            fs::rename(&self.log, self.log.with_extension("log.old")).map_err(in_path(&self.log))?;
         }
         OpenOptions::new()
             .create(true)
@@ -245,9 +239,7 @@ impl Launch {
 
     /// Ends the server: first politely, at last by force.
     fn stop(&self, child: &mut Child) {
-        let pid = Pid::from_raw(
-            i32::try_from(child.id()).expect("the system's process numbers are of this type"),
-        );
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("the system's process numbers are of this type"));
         for (signal, limit) in [
             (Signal::SIGINT, FAST_STOP_LIMIT),
             (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT),
@@ -273,10 +265,7 @@ impl Launch {
 
 /// Puts the server into a session of its own, so that Ctrl-C reaches the services and not it, and on Linux has the
 /// kernel tell it to stop when this process dies, however it dies.
-#[expect(
-    unsafe_code,
-    reason = "std has no safe way to run code between fork and exec"
-)]
+#[expect(unsafe_code, reason = "std has no safe way to run code between fork and exec")]
 fn end_with_parent(command: &mut std::process::Command) {
     let parent = getpid();
     // SAFETY: the closure runs in the forked child, where only async-signal-safe functions may be called. It makes three

@@ -103,13 +103,7 @@ pub fn check_reachable(account: Option<&Account>, path: &Path) -> Result<(), Err
 pub fn command(program: &Path, account: Option<&Account>) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/").stdin(Stdio::null()).env_clear();
-    for kept in [
-        "PATH",
-        "HOME",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "DYLD_LIBRARY_PATH",
-    ] {
+    for kept in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);
         }

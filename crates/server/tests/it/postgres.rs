@@ -66,11 +66,10 @@ async fn notes(connection: &mut PgConnection) -> Vec<String> {
 }
 
 async fn server_pid(connection: &mut PgConnection) -> Pid {
-    let text: String =
-        sqlx::query_scalar("select split_part(pg_read_file('postmaster.pid'), e'\\n', 1)")
-            .fetch_one(connection)
-            .await
-            .unwrap();
+    let text: String = sqlx::query_scalar("select split_part(pg_read_file('postmaster.pid'), e'\\n', 1)")
+        .fetch_one(connection)
+        .await
+        .unwrap();
     Pid::from_raw(text.parse().unwrap())
 }
 
@@ -83,10 +82,7 @@ fn runs(pid: Pid) -> bool {
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !condition().await {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -140,14 +136,8 @@ async fn the_server_is_private_durable_and_not_root() {
     assert_eq!(mode & 0o777, 0o700);
     let server = server_pid(&mut connection).await;
     let status = fs::read_to_string(format!("/proc/{server}/status")).unwrap();
-    let uids = status
-        .lines()
-        .find(|line| line.starts_with("Uid:"))
-        .unwrap();
-    assert!(
-        uids.split_whitespace().skip(1).all(|uid| uid != "0"),
-        "{uids}"
-    );
+    let uids = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    assert!(uids.split_whitespace().skip(1).all(|uid| uid != "0"), "{uids}");
 }
 
 #[tokio::test]
@@ -188,11 +178,7 @@ struct Suite(Child);
 impl Suite {
     fn start(path: &Path) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "postgres::hold_a_folder_until_killed",
-                "--nocapture",
-            ])
+            .args(["--exact", "postgres::hold_a_folder_until_killed", "--nocapture"])
             .env("TIDINGS_TEST_HOLD", path)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -241,10 +227,7 @@ async fn holding_suite(path: &Path) -> (Suite, Pid) {
 async fn after_kill_9_of_the_suite_its_server_ends_and_the_next_start_recovers() {
     let (_parent, path) = folder();
     let (mut suite, server) = holding_suite(&path).await;
-    assert!(matches!(
-        DataDir::open(&path),
-        Err(data_dir::Error::InUse { .. })
-    ));
+    assert!(matches!(DataDir::open(&path), Err(data_dir::Error::InUse { .. })));
 
     suite.0.kill().unwrap();
     suite.0.wait().unwrap();
@@ -345,9 +328,7 @@ fn a_folder_closed_to_the_server_is_refused_with_its_name() {
     let refused = Cluster::start(&data_dir, &Options::default()).unwrap_err();
     assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
     assert!(
-        refused
-            .to_string()
-            .contains(&*parent.path().to_string_lossy()),
+        refused.to_string().contains(&*parent.path().to_string_lossy()),
         "{refused}"
     );
 }
@@ -374,8 +355,5 @@ fn the_folder_that_a_setting_names_is_the_only_one_looked_at() {
         ..Options::default()
     };
     let refused = Cluster::start(&data_dir, &options).unwrap_err();
-    assert!(
-        refused.to_string().contains("--postgres-bin-dir"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("--postgres-bin-dir"), "{refused}");
 }
