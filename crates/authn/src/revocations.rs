@@ -1,8 +1,4 @@
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use tidings_ids::{LoginSessionId, UserId};
@@ -77,7 +73,9 @@ impl Revocations {
     pub fn user_changed(&self, user: UserId, state: UserState) {
         {
             let mut users = self.users.write();
-            let known = users.get(&user).is_some_and(|(known, _)| known.token_epoch > state.token_epoch);
+            let known = users
+                .get(&user)
+                .is_some_and(|(known, _)| known.token_epoch > state.token_epoch);
             if !known {
                 users.insert(user, (state, Instant::now()));
             }
@@ -125,7 +123,11 @@ impl Revocations {
                 return Err(Refusal::TokenInvalid);
             }
         }
-        if self.is_trusted() { Ok(()) } else { Err(Refusal::Untrusted) }
+        if self.is_trusted() {
+            Ok(())
+        } else {
+            Err(Refusal::Untrusted)
+        }
     }
 
     /// Waits until the caller may no longer act, for a stream that acts for them, and says why.
@@ -146,12 +148,19 @@ impl Revocations {
         let now = Instant::now();
         {
             let mut heard = self.heard.lock();
-            if heard.swept.is_some_and(|at| now.duration_since(at) < Duration::from_secs(60)) {
+            if heard
+                .swept
+                .is_some_and(|at| now.duration_since(at) < Duration::from_secs(60))
+            {
                 return;
             }
             heard.swept = Some(now);
         }
-        self.sessions.write().retain(|_, at| now.duration_since(*at) < Self::KEPT_FOR);
-        self.users.write().retain(|_, (_, at)| now.duration_since(*at) < Self::KEPT_FOR);
+        self.sessions
+            .write()
+            .retain(|_, at| now.duration_since(*at) < Self::KEPT_FOR);
+        self.users
+            .write()
+            .retain(|_, (_, at)| now.duration_since(*at) < Self::KEPT_FOR);
     }
 }

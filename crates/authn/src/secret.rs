@@ -35,7 +35,9 @@ impl SuiteSecret {
             return Err(InvalidSecret::TooShort);
         }
         let lower = text.to_ascii_lowercase();
-        let sample = ["change", "example", "secret", "replace"].iter().any(|word| lower.contains(word));
+        let sample = ["change", "example", "secret", "replace"]
+            .iter()
+            .any(|word| lower.contains(word));
         if sample || bytes.iter().all(|byte| *byte == bytes[0]) {
             return Err(InvalidSecret::Sample);
         }
@@ -81,7 +83,10 @@ mod tests {
     #[test]
     fn short_and_sample_secrets_are_refused() {
         assert_eq!(SuiteSecret::new("short").err(), Some(InvalidSecret::TooShort));
-        assert_eq!(SuiteSecret::new("change-me-change-me-change-me-change-me").err(), Some(InvalidSecret::Sample));
+        assert_eq!(
+            SuiteSecret::new("change-me-change-me-change-me-change-me").err(),
+            Some(InvalidSecret::Sample)
+        );
         assert_eq!(SuiteSecret::new(&"a".repeat(64)).err(), Some(InvalidSecret::Sample));
     }
 }

@@ -91,7 +91,12 @@ impl ServiceIdentity {
     #[must_use]
     pub fn new(me: Service, secret: &SuiteSecret, source: Source) -> Self {
         let key = EncodingKey::from_secret(&secret.derive("service identity"));
-        Self { me, key, source, tokens: Mutex::new([const { None }; Service::ALL.len()]) }
+        Self {
+            me,
+            key,
+            source,
+            tokens: Mutex::new([const { None }; Service::ALL.len()]),
+        }
     }
 
     /// The service whose identity this is.
@@ -107,18 +112,29 @@ impl ServiceIdentity {
         let renew_after = i64::try_from(RENEW_AFTER.as_secs()).expect("30 fits");
         let mut tokens = self.tokens.lock();
         let slot = &mut tokens[callee as usize];
-        if let Some(issued) = slot.as_ref().filter(|issued| (issued.at..issued.at + renew_after).contains(&now)) {
+        if let Some(issued) = slot
+            .as_ref()
+            .filter(|issued| (issued.at..issued.at + renew_after).contains(&now))
+        {
             return issued.token.clone();
         }
         let token = self.issue(callee, now);
-        *slot = Some(Issued { token: token.clone(), at: now });
+        *slot = Some(Issued {
+            token: token.clone(),
+            at: now,
+        });
         token
     }
 
     fn issue(&self, callee: Service, now: i64) -> String {
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYPE.to_owned());
-        let claims = ServiceClaims { iss: self.me, aud: callee, iat: now, exp: now + LIFETIME_SECS };
+        let claims = ServiceClaims {
+            iss: self.me,
+            aud: callee,
+            iat: now,
+            exp: now + LIFETIME_SECS,
+        };
         jsonwebtoken::encode(&header, &claims, &self.key).expect("an HMAC key signs any claims")
     }
 }
@@ -146,7 +162,12 @@ impl ServiceVerifier {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        Self { me, key: DecodingKey::from_secret(&secret.derive("service identity")), source, validation }
+        Self {
+            me,
+            key: DecodingKey::from_secret(&secret.derive("service identity")),
+            source,
+            validation,
+        }
     }
 
     /// The service that the token proves.
@@ -155,7 +176,8 @@ impl ServiceVerifier {
     ///
     /// [`Refusal::TokenInvalid`] when it proves none, or is meant for another service.
     pub fn verify(&self, token: &str) -> Result<Service, Refusal> {
-        let data = jsonwebtoken::decode::<ServiceClaims>(token, &self.key, &self.validation).map_err(|_| Refusal::TokenInvalid)?;
+        let data = jsonwebtoken::decode::<ServiceClaims>(token, &self.key, &self.validation)
+            .map_err(|_| Refusal::TokenInvalid)?;
         let now = self.source.now().unix_timestamp();
         let claims = data.claims;
         let in_time = claims.iat - SKEW_SECS <= now && now < claims.exp + SKEW_SECS;
@@ -201,7 +223,10 @@ mod tests {
         let source = Source::seeded(1);
         let verifier = ServiceVerifier::new(Service::Message, &secret("a"), source.clone());
         let stranger = ServiceIdentity::new(Service::Chat, &secret("b"), source.clone());
-        assert_eq!(verifier.verify(&stranger.token_for(Service::Message)), Err(Refusal::TokenInvalid));
+        assert_eq!(
+            verifier.verify(&stranger.token_for(Service::Message)),
+            Err(Refusal::TokenInvalid)
+        );
         let token = ServiceIdentity::new(Service::Chat, &secret("a"), source.clone()).token_for(Service::Message);
         source.advance(Duration::from_secs(661));
         assert_eq!(verifier.verify(&token), Err(Refusal::TokenInvalid));

@@ -90,7 +90,14 @@ impl Verifier {
             .max_capacity(Self::CACHE_ENTRIES_MAX)
             .time_to_live(crate::LIFETIME)
             .build();
-        Self { keys: ArcSwap::default(), verified, revocations, source, validation, unknown_key: Notify::new() }
+        Self {
+            keys: ArcSwap::default(),
+            verified,
+            revocations,
+            source,
+            validation,
+            unknown_key: Notify::new(),
+        }
     }
 
     /// What has been revoked, as this verifier knows it.
@@ -101,8 +108,10 @@ impl Verifier {
 
     /// Replaces the keys that tokens are verified with. Tokens verified with a key that is gone are verified again.
     pub fn set_keys(&self, keys: &[PublicKey]) {
-        let keys: HashMap<String, DecodingKey> =
-            keys.iter().map(|key| (key.key_id.clone(), DecodingKey::from_ed_der(&key.bytes))).collect();
+        let keys: HashMap<String, DecodingKey> = keys
+            .iter()
+            .map(|key| (key.key_id.clone(), DecodingKey::from_ed_der(&key.bytes)))
+            .collect();
         let removed = self.keys.load().keys().any(|known| !keys.contains_key(known));
         self.keys.store(Arc::new(keys));
         if removed {
@@ -130,8 +139,10 @@ impl Verifier {
         if token.len() > Self::TOKEN_BYTES_MAX {
             return Err(Refusal::TokenInvalid);
         }
-        let fingerprint: [u8; 32] =
-            digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let fingerprint: [u8; 32] = digest(&SHA256, token.as_bytes())
+            .as_ref()
+            .try_into()
+            .expect("SHA-256 has 32 bytes");
         let caller = match self.verified.get(&fingerprint) {
             Some(caller) => caller,
             None => {
@@ -170,7 +181,9 @@ impl Verifier {
             self.unknown_key.notify_one();
             return Err(Refusal::TokenInvalid);
         };
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| Refusal::TokenInvalid)?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
+            .map_err(|_| Refusal::TokenInvalid)?
+            .claims;
         self.accept(claims)
     }
 
@@ -179,12 +192,19 @@ impl Verifier {
         // Clocks of two nodes may differ by a little: `iat` and `nbf` get the five seconds that G22 allows, `exp` none.
         let begun = claims.iat <= now + 5 && claims.nbf <= now + 5;
         let lifetime = i64::try_from(crate::LIFETIME.as_secs()).expect("600 fits");
-        let bounded = claims.exp.checked_sub(claims.iat).is_some_and(|life| (1..=lifetime).contains(&life));
+        let bounded = claims
+            .exp
+            .checked_sub(claims.iat)
+            .is_some_and(|life| (1..=lifetime).contains(&life));
         if claims.iss != ISSUER || claims.aud != AUDIENCE || !begun || !bounded {
             return Err(Refusal::TokenInvalid);
         }
         let expire_time = OffsetDateTime::from_unix_timestamp(claims.exp).map_err(|_| Refusal::TokenInvalid)?;
-        let permissions = claims.perms.iter().filter_map(|number| Permission::try_from(*number).ok()).collect();
+        let permissions = claims
+            .perms
+            .iter()
+            .filter_map(|number| Permission::try_from(*number).ok())
+            .collect();
         Ok(Caller {
             user_id: claims.sub,
             login_session_id: claims.sid,
