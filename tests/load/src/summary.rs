@@ -8,7 +8,7 @@ use crate::{
     compare::Differences,
     meter::{Meter, Quantiles},
     progress::RATE_LIMIT_HINT,
-    replay::Totals,
+    replay::Played,
     survey::Survey,
 };
 
@@ -32,7 +32,7 @@ pub struct Summary {
     /// What the file holds.
     pub survey: Arc<Survey>,
     /// What was sent and read back.
-    pub played: Totals,
+    pub played: Played,
     /// Rates, latencies, repetitions.
     pub meter: Arc<Meter>,
     /// How long it took, reading back included.

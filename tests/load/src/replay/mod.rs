@@ -5,8 +5,10 @@ mod room;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
-use play::{Played, Stage};
+pub use play::Played;
+use play::Stage;
 use tidings_ids::Source;
 use tokio::time::Instant;
 
@@ -66,7 +68,12 @@ pub async fn replay(options: &Options) -> anyhow::Result<Summary> {
         patience: options.patience,
     };
     let client = Client::new(&client_options, Arc::clone(&meter), Source::system())?;
-    let server = client.server_info().await?;
+    let server = client.server_info().await.with_context(|| {
+        format!(
+            "no server at {}: start one with `tidings dev --rate-limit-factor 1000`",
+            options.target
+        )
+    })?;
     let stage = Arc::new(Stage {
         accounts: Accounts::new(client, identities, options.registrations),
         survey: Arc::clone(&survey),
@@ -132,5 +139,3 @@ fn check_totals(survey: &Survey, played: &Played, differences: &mut Differences)
         );
     }
 }
-
-pub use play::Played as Totals;
