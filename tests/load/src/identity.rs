@@ -34,8 +34,8 @@ impl Identities {
         &self.run
     }
 
-    /// The username of a nickname: what of it the API takes (`[a-z0-9._-]`, anything else as `-`), shortened, and a hash of the
-    /// exact nickname, which tells `Ada` from `ada` and `a{b` from `a|b`. No reserved name ends like that.
+    /// The username of a nickname: what of it the API takes in any place (`[a-z0-9_-]`, anything else as `-`), shortened, and a
+    /// hash of the exact nickname, which tells `Ada` from `ada` and `a{b` from `a|b`. No reserved name ends like that.
     #[must_use]
     pub fn username(&self, nickname: &str) -> String {
         let mut username: String = nickname
@@ -43,7 +43,7 @@ impl Identities {
             .chars()
             .take(USERNAME_CHARS_MAX - SUFFIX_CHARS - 1)
             .map(|letter| match letter.to_ascii_lowercase() {
-                letter @ ('a'..='z' | '0'..='9' | '.' | '_' | '-') => letter,
+                letter @ ('a'..='z' | '0'..='9' | '_' | '-') => letter,
                 _ => '-',
             })
             .collect();
@@ -155,7 +155,8 @@ mod tests {
         for nickname in nicknames() {
             let username = identities.username(&nickname);
             assert!((2..=USERNAME_CHARS_MAX).contains(&username.len()), "{username}");
-            let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+            // Dots are allowed too, but not everywhere in an address.
+            let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
             assert!(username.bytes().all(allowed), "{username}");
             assert!(identities.email(&nickname).len() <= 254);
             assert!((8..=256).contains(&identities.password(&nickname).len()));

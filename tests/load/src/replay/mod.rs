@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, stream};
 pub use play::Played;
 use play::Stage;
 use tidings_ids::Source;
+use tidings_proto_gateway::v1::RegistrationMode;
 use tokio::time::Instant;
 
 use crate::{
@@ -74,6 +75,13 @@ pub async fn replay(options: &Options) -> anyhow::Result<Summary> {
             options.target
         )
     })?;
+    anyhow::ensure!(
+        !matches!(
+            server.registration_mode(),
+            RegistrationMode::Verified | RegistrationMode::Closed
+        ),
+        "the server does not let anybody register and log in at once: start it with --registration=open"
+    );
     let stage = Arc::new(Stage {
         accounts: Accounts::new(client, identities, options.registrations),
         survey: Arc::clone(&survey),
