@@ -1,0 +1,30 @@
+//! Boots the suite as an operator does, and acts in it as users do.
+//!
+//! Everything here is a client: the suite runs as processes of the binary `tidings` ([`Suite`]), and tests meet it at its ports.
+//!
+//! | module | one job |
+//! | --- | --- |
+//! | [`Suite`] | one process or five, a database of its own, a mail folder |
+//! | [`Actor`] | a user who registers, logs in, opens chats, sends and listens |
+//! | [`Api`] | any RPC by its descriptor, for what must hold for all of them |
+//! | [`Forge`] | tokens that auth would never issue |
+//! | [`mail`] | what has been mailed |
+//! | [`Proxy`] | a TCP link that a test can cut |
+//! | [`until`] | waits for a condition, with a limit |
+
+mod actor;
+mod api;
+mod errors;
+mod forge;
+pub mod mail;
+mod proxy;
+mod suite;
+mod wait;
+
+pub use actor::{Actor, Connection, request_id};
+pub use api::{Api, Method, descriptors};
+pub use errors::{assert_contract, reason_of};
+pub use forge::Forge;
+pub use proxy::Proxy;
+pub use suite::{Process, Shape, Suite};
+pub use wait::{until, until_some};

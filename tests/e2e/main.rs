@@ -1,0 +1,3 @@
+//! The whole suite from outside, in one process and in five.
+
+mod matrix;

@@ -1,0 +1,405 @@
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tidings_proto_auth::v1::{RequestEmailVerificationRequest, RequestPasswordResetRequest};
+use tidings_proto_chat::v1::{CreateChatSessionRequest, RemoveChatMemberRequest};
+use tidings_proto_message::v1::{
+    CompleteUploadRequest, CreateResponseRequest, CreateUploadRequest, MessageType, SendMessageRequest,
+};
+use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest};
+use tidings_testkit::{Actor, Api, Forge, Suite, mail, request_id, until_some};
+use tonic::transport::Channel;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Nobody: no token.
+    Anonymous,
+    /// The owner with a token whose time is over.
+    Expired,
+    /// A user who has nothing to do with the scene.
+    Stranger,
+    /// A member of the scene's chat and group.
+    Member,
+    /// Somebody who was a member.
+    Removed,
+    /// The owner of the scene's things.
+    Owner,
+    /// An administrator of the deployment who is no member.
+    Admin,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Anonymous,
+        Self::Expired,
+        Self::Stranger,
+        Self::Member,
+        Self::Removed,
+        Self::Owner,
+        Self::Admin,
+    ];
+}
+
+/// What must be there before a call makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Only the cast.
+    Nothing,
+    /// The caller's own login session, which nobody else uses.
+    OwnSession,
+    /// A group with a chat and a message in it.
+    Group,
+    /// A conversation.
+    Conversation,
+    /// A session of the owner with an answered message.
+    Session,
+    /// A role.
+    Role,
+    /// A role that somebody holds.
+    RoleHeld,
+    /// A refresh token that is not used yet.
+    RefreshToken,
+    /// A mailed token for a new password.
+    ResetToken,
+    /// A mailed token that proves an address.
+    VerificationToken,
+    /// A group with a chat, and bytes uploaded for it.
+    Upload,
+    /// A group with a chat, and a finished attachment in it.
+    Attachment,
+}
+
+/// Those who play in every scene.
+pub struct Cast {
+    pub api: Api,
+    channel: Channel,
+    mails: std::path::PathBuf,
+    owner: Actor,
+    member: Actor,
+    second: Actor,
+    removed: Actor,
+    stranger: Actor,
+    admin: Actor,
+    assistant: Actor,
+    expired: String,
+    /// Set where the membership check is made to say yes to everybody.
+    plant: Option<tidings_db::Pool>,
+}
+
+impl Cast {
+    /// Registers everybody.
+    pub async fn gather(suite: &Suite) -> Self {
+        let channel = suite.channel();
+        let register = async |name: &str| Actor::register(&channel, name).await;
+        let owner = register("owner").await;
+        Self {
+            api: Api::new(channel.clone()),
+            mails: suite.mail_folder(),
+            member: register("member").await,
+            second: register("second").await,
+            removed: register("removed").await,
+            stranger: register("stranger").await,
+            assistant: register("assistant").await,
+            admin: suite.administrator().await,
+            expired: Forge::set_up(suite, &owner).await.expired(&owner),
+            owner,
+            channel,
+            plant: None,
+        }
+    }
+
+    /// The same where everybody counts as a member of everything, as if the check always said yes.
+    pub async fn gather_where_all_are_members(suite: &Suite) -> Self {
+        let plant = Some(suite.database().pool());
+        Self {
+            plant,
+            ..Self::gather(suite).await
+        }
+    }
+
+    /// The token that somebody calls with.
+    pub fn token_of(&self, role: Role) -> Option<String> {
+        match role {
+            Role::Anonymous => None,
+            Role::Expired => Some(self.expired.clone()),
+            _ => self.actor(role).map(|actor| actor.access_token.clone()),
+        }
+    }
+
+    /// The token of a user like the one in this role who plays in no other cell, for calls that end login sessions.
+    pub async fn own_token_of(&self, role: Role) -> Option<String> {
+        match role {
+            Role::Anonymous | Role::Expired => self.token_of(role),
+            _ => Some(Actor::register(&self.channel, "leaving").await.access_token),
+        }
+    }
+
+    fn actor(&self, role: Role) -> Option<&Actor> {
+        match role {
+            Role::Anonymous => None,
+            Role::Expired | Role::Owner => Some(&self.owner),
+            Role::Stranger => Some(&self.stranger),
+            Role::Member => Some(&self.member),
+            Role::Removed => Some(&self.removed),
+            Role::Admin => Some(&self.admin),
+        }
+    }
+
+    /// Puts everybody into the audience, behind the back of the services.
+    async fn plant_memberships(&self, audience_id: &str) {
+        let Some(pool) = &self.plant else { return };
+        for user in [&self.stranger, &self.removed, &self.admin] {
+            for statement in PLANTS {
+                sqlx::query(statement)
+                    .bind(audience_id)
+                    .bind(&user.user_id)
+                    .bind(&self.owner.user_id)
+                    .execute(pool)
+                    .await
+                    .expect("plants");
+            }
+        }
+    }
+}
+
+/// Copies the owner's row in the audience for another user, in both services that keep one.
+const PLANTS: [&str; 2] = [
+    "insert into messages.members select (jsonb_populate_record(m, jsonb_build_object('user_id', $2))).* \
+     from messages.members m where m.audience_id = $1::uuid and m.user_id = $3::uuid on conflict do nothing",
+    "insert into chats.members select (jsonb_populate_record(m, jsonb_build_object('user_id', $2))).* \
+     from chats.members m where m.audience_id = $1::uuid and m.user_id = $3::uuid on conflict do nothing",
+];
+
+/// What is there in one cell, by the names that the table uses.
+pub struct Scene {
+    things: BTreeMap<&'static str, String>,
+}
+
+impl Scene {
+    /// Sets a new scene.
+    pub async fn set(cast: &Cast, needs: Needs) -> Self {
+        let mut scene = Self {
+            things: BTreeMap::new(),
+        };
+        scene.put("request", request_id());
+        scene.put("fresh", format!("f{}", &request_id().replace('-', "")[16..]));
+        scene.put("owner", cast.owner.user_id.clone());
+        scene.put("owner_name", cast.owner.username.clone());
+        scene.put("owner_password", cast.owner.password.clone());
+        scene.put("member", cast.member.user_id.clone());
+        scene.put("second", cast.second.user_id.clone());
+        scene.put("assistant", cast.assistant.user_id.clone());
+        scene.put("extra", cast.assistant.user_id.clone());
+        match needs {
+            Needs::Nothing | Needs::OwnSession => {}
+            Needs::Group => scene.group(cast).await,
+            Needs::Conversation => scene.conversation(cast).await,
+            Needs::Session => scene.session(cast).await,
+            Needs::Role => scene.role(cast).await,
+            Needs::RoleHeld => scene.role_held(cast).await,
+            Needs::RefreshToken => {
+                let again = cast.owner.login_again().await.expect("logs in");
+                scene.put("refresh_token", again.refresh_token);
+            }
+            Needs::ResetToken => scene.reset_token(cast).await,
+            Needs::VerificationToken => scene.verification_token(cast).await,
+            Needs::Upload => scene.upload(cast).await,
+            Needs::Attachment => scene.attachment(cast).await,
+        }
+        scene
+    }
+
+    /// The request of a row, with what the scene has in its places.
+    pub fn fill(&self, template: &str) -> Value {
+        let filled = self.things.iter().fold(template.to_owned(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        });
+        serde_json::from_str(&filled).unwrap_or_else(|error| panic!("{filled}: {error}"))
+    }
+
+    fn put(&mut self, name: &'static str, value: String) {
+        self.things.insert(name, value);
+    }
+
+    async fn group(&mut self, cast: &Cast) {
+        let chat = cast
+            .owner
+            .group_chat(&[&cast.member, &cast.second, &cast.removed])
+            .await;
+        let message = cast
+            .owner
+            .send(&chat.chat_id, "the owner's")
+            .await
+            .expect("the owner sends");
+        cast.owner
+            .remove(&chat.group_id, &cast.removed)
+            .await
+            .expect("the owner removes");
+        cast.plant_memberships(&chat.group_id).await;
+        self.put("group", chat.group_id);
+        self.put("chat", chat.chat_id);
+        self.put("message", message.message_id);
+    }
+
+    async fn conversation(&mut self, cast: &Cast) {
+        let chat = cast
+            .owner
+            .conversation(&[&cast.member, &cast.second, &cast.removed])
+            .await;
+        let remove = RemoveChatMemberRequest {
+            chat_id: chat.chat_id.clone(),
+            user_id: cast.removed.user_id.clone(),
+            request_id: request_id(),
+        };
+        cast.owner
+            .chats()
+            .remove_chat_member(remove)
+            .await
+            .expect("the owner removes");
+        cast.plant_memberships(&chat.chat_id).await;
+        self.put("chat", chat.chat_id);
+    }
+
+    async fn session(&mut self, cast: &Cast) {
+        let create = CreateChatSessionRequest {
+            title: "a session".to_owned(),
+            assistant_user_id: cast.assistant.user_id.clone(),
+            request_id: request_id(),
+            ..CreateChatSessionRequest::default()
+        };
+        let session = cast
+            .owner
+            .sessions()
+            .create_chat_session(create)
+            .await
+            .expect("begins a session");
+        let session = session.into_inner().session.expect("a session");
+        let question = cast.owner.send(&session.chat_id, "a question").await.expect("asks");
+        let answer = CreateResponseRequest {
+            chat_id: session.chat_id.clone(),
+            message_id: question.message_id,
+            r#type: MessageType::Text.into(),
+            text: "an answer".to_owned(),
+            request_id: request_id(),
+            ..CreateResponseRequest::default()
+        };
+        let response = cast
+            .assistant
+            .responses()
+            .create_response(answer)
+            .await
+            .expect("answers");
+        self.put(
+            "response",
+            response.into_inner().response.expect("a response").response_id,
+        );
+        self.put("session", session.chat_id);
+        self.put("session_number", session.session_number.to_string());
+    }
+
+    async fn role(&mut self, cast: &Cast) {
+        let create = CreateRoleRequest {
+            name: self.things["fresh"].clone(),
+            display_name: "a role".to_owned(),
+            request_id: request_id(),
+            ..CreateRoleRequest::default()
+        };
+        let role = cast.admin.roles().create_role(create).await.expect("creates a role");
+        self.put("role", role.into_inner().role.expect("a role").role_id);
+    }
+
+    async fn role_held(&mut self, cast: &Cast) {
+        self.role(cast).await;
+        let assign = AssignRoleRequest {
+            user_id: cast.assistant.user_id.clone(),
+            role_id: self.things["role"].clone(),
+            request_id: request_id(),
+        };
+        cast.admin.roles().assign_role(assign).await.expect("assigns a role");
+    }
+
+    async fn reset_token(&mut self, cast: &Cast) {
+        let forgetful = Actor::register(&cast.channel, "forgetful").await;
+        let ask = RequestPasswordResetRequest {
+            email: forgetful.email.clone(),
+            request_id: request_id(),
+        };
+        forgetful
+            .credentials()
+            .request_password_reset(ask)
+            .await
+            .expect("asks for a reset");
+        self.mailed_token(cast, &forgetful.email).await;
+    }
+
+    async fn verification_token(&mut self, cast: &Cast) {
+        let newcomer = Actor::register(&cast.channel, "newcomer").await;
+        let ask = RequestEmailVerificationRequest {
+            email: newcomer.email.clone(),
+            request_id: request_id(),
+        };
+        newcomer
+            .credentials()
+            .request_email_verification(ask)
+            .await
+            .expect("asks for a verification");
+        self.mailed_token(cast, &newcomer.email).await;
+    }
+
+    async fn mailed_token(&mut self, cast: &Cast, address: &str) {
+        let token = until_some("a mail", std::time::Duration::from_secs(20), || async {
+            mail::newest_token(&cast.mails, address)
+        });
+        let token = token.await;
+        self.put("token", token);
+    }
+
+    async fn upload(&mut self, cast: &Cast) {
+        self.group(cast).await;
+        let create = CreateUploadRequest {
+            chat_id: self.things["chat"].clone(),
+            media_type: "text/plain".to_owned(),
+            size_bytes: 5,
+            sha256: "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned(),
+            file_name: "hello.txt".to_owned(),
+            request_id: request_id(),
+        };
+        let upload = cast
+            .owner
+            .attachments()
+            .create_upload(create)
+            .await
+            .expect("begins an upload");
+        let upload = upload.into_inner().upload.expect("an upload");
+        let mut put = reqwest::Client::new().put(&upload.upload_url).body("hello");
+        for (name, value) in &upload.headers {
+            put = put.header(name, value);
+        }
+        let answer = put.send().await.expect("uploads");
+        assert!(answer.status().is_success(), "the upload: {}", answer.status());
+        self.put("attachment", upload.attachment_id);
+    }
+
+    async fn attachment(&mut self, cast: &Cast) {
+        self.upload(cast).await;
+        let complete = CompleteUploadRequest {
+            chat_id: self.things["chat"].clone(),
+            attachment_id: self.things["attachment"].clone(),
+            request_id: request_id(),
+        };
+        cast.owner
+            .attachments()
+            .complete_upload(complete)
+            .await
+            .expect("completes");
+        let send = SendMessageRequest {
+            chat_id: self.things["chat"].clone(),
+            attachment_ids: vec![self.things["attachment"].clone()],
+            request_id: request_id(),
+            ..SendMessageRequest::default()
+        };
+        cast.owner.messages().send_message(send).await.expect("sends it");
+    }
+}
