@@ -123,6 +123,8 @@ mod tests {
             "s_",
             "s__",
             "admin",
+            "..",
+            "a..b",
             "root",
             "system",
             "tidings",
