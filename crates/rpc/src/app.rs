@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use http::Request;
+use prost_types::FileDescriptorSet;
 use tonic::{
     body::Body,
     server::NamedService,
@@ -18,6 +19,7 @@ pub struct App {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
+    reflected: Option<FileDescriptorSet>,
     health: HealthReporter,
 }
 
@@ -32,6 +34,7 @@ impl App {
             routes,
             names: Vec::new(),
             descriptors: Vec::new(),
+            reflected: None,
             health,
         }
     }
@@ -42,7 +45,14 @@ impl App {
         self
     }
 
+    /// Lets reflection show `set` instead of what is served here, as at the gateway, which serves others' packages too.
+    pub fn reflecting(mut self, set: FileDescriptorSet) -> Self {
+        self.reflected = Some(set);
+        self
+    }
+
     /// Adds a gRPC service.
+    #[expect(clippy::should_implement_trait, reason = "nobody adds apps with a plus")]
     pub fn add<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
@@ -62,7 +72,7 @@ impl App {
     pub fn build(mut self) -> Result<(Stack, Health), InvalidPolicy> {
         let policies = Policies::from_descriptors(&self.descriptors)?.with_standard_services();
         for reflection in [Reflection::V1, Reflection::V1Alpha] {
-            self.routes = reflection.add(self.routes, &self.descriptors)?;
+            self.routes = reflection.add(self.routes, &self.descriptors, self.reflected.clone())?;
         }
         let routes: Routes = self.routes.routes();
         let stack = Stack::new(&self.environment, policies, routes);
@@ -84,13 +94,20 @@ enum Reflection {
 }
 
 impl Reflection {
-    fn add(self, mut routes: RoutesBuilder, descriptors: &[&'static [u8]]) -> Result<RoutesBuilder, InvalidPolicy> {
-        let builder = descriptors
-            .iter()
-            .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
-                builder.register_encoded_file_descriptor_set(set)
-            })
+    fn add(
+        self,
+        mut routes: RoutesBuilder,
+        descriptors: &[&'static [u8]],
+        reflected: Option<FileDescriptorSet>,
+    ) -> Result<RoutesBuilder, InvalidPolicy> {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let builder = match reflected {
+            Some(set) => builder.register_file_descriptor_set(set),
+            None => descriptors.iter().fold(builder, |builder, set| {
+                builder.register_encoded_file_descriptor_set(set)
+            }),
+        };
         let invalid = |error: tonic_reflection::server::Error| InvalidPolicy::Rpc(error.to_string());
         match self {
             Self::V1 => routes.add_service(builder.build_v1().map_err(invalid)?),

@@ -16,7 +16,7 @@ use crate::Problem;
 
 /// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, and
 /// when the call's time is over, however slowly bytes arrive.
-pub(crate) struct RequestBody {
+pub struct RequestBody {
     inner: Body,
     bytes_max: usize,
     deadline: Pin<Box<Sleep>>,
@@ -34,7 +34,9 @@ struct Prefix {
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Body, bytes_max: usize, deadline: Instant) -> Self {
+    /// `inner`, with at most `bytes_max` a message, until `deadline`.
+    #[must_use]
+    pub fn new(inner: Body, bytes_max: usize, deadline: Instant) -> Self {
         Self {
             inner,
             bytes_max,

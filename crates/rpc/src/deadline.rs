@@ -1,3 +1,5 @@
+//! How long a call may take: what its caller names, bounded.
+
 use std::time::Duration;
 
 use http::HeaderMap;

@@ -18,9 +18,10 @@
 //! 3. Give it its rows in the authorization matrix and the bad-input table in `tests/`; without them the tests fail.
 
 mod app;
+mod beside;
 mod body;
 mod context;
-mod deadline;
+pub mod deadline;
 mod drain;
 mod environment;
 mod keyed;
@@ -36,11 +37,13 @@ pub mod text;
 mod violations;
 
 pub use app::{App, Health};
+pub use beside::Beside;
+pub use body::RequestBody;
 pub use context::{ClientAddress, caller, calling_service, client_address, deadline};
 pub use drain::Drain;
 pub use environment::{Environment, Limits};
 pub use keyed::{PageScope, PageTokens, RequestHasher, page_size};
-pub use peer::{Peer, Slot};
+pub use peer::{CLIENT_HEADER, Peer, SERVICE_HEADER, Slot};
 pub use policy::{Policies, Policy};
 pub use problem::Problem;
 pub use rate::{RateKey, RateLimits};

@@ -28,6 +28,8 @@ pub(crate) fn normalise(status: &Status) -> Option<Status> {
         Code::Cancelled => Problem::new(ErrorReason::Cancelled),
         Code::DeadlineExceeded => Problem::new(ErrorReason::DeadlineExceeded),
         Code::Unimplemented => Problem::new(ErrorReason::MethodUnknown),
+        // The standard health service about a service that it does not know.
+        Code::NotFound => Problem::not_found(),
         Code::Unavailable => Problem::new(ErrorReason::DependencyUnavailable),
         _ => Problem::internal(status),
     };

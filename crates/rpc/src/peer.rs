@@ -19,10 +19,10 @@ use tonic::{
 use crate::{Problem, Stack, context::CALL, deadline};
 
 /// Carries the proof of which service calls.
-pub(crate) const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-tidings-service");
+pub const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-tidings-service");
 
 /// Carries the client's address in what the gateway forwards. It counts only beside the gateway's own proof of identity.
-pub(crate) const CLIENT_HEADER: HeaderName = HeaderName::from_static("x-tidings-client");
+pub const CLIENT_HEADER: HeaderName = HeaderName::from_static("x-tidings-client");
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -118,6 +118,12 @@ impl Peer {
     #[must_use]
     pub fn callee(&self) -> Service {
         self.callee
+    }
+
+    /// Whether it is in the same process, and so of the same release.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.transport, Transport::Local(_))
     }
 
     fn prepare(&self, request: &mut Request<Body>) {
