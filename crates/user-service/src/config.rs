@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+/// What a deployment can set, and the defaults that `GetLimits` and the proto comments tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Roles in the deployment.
+    pub roles_max: u32,
+    /// Roles of one user.
+    pub roles_per_user_max: u32,
+    /// Things on a page where the request says nothing.
+    pub page_size_default: u32,
+    /// Things on a page at most.
+    pub page_size_max: u32,
+    /// How often a feed looks for what other nodes have written; at least twice a second (`design.md` section 2). What this node
+    /// writes is sent at once.
+    pub feed_poll_interval: Duration,
+}
+
+impl Config {
+    /// A feed looks into Postgres at least this often, whatever is set.
+    pub const FEED_POLL_INTERVAL_MAX: Duration = Duration::from_millis(500);
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            roles_max: 1_000,
+            roles_per_user_max: 50,
+            page_size_default: 50,
+            page_size_max: 200,
+            feed_poll_interval: Duration::from_millis(300),
+        }
+    }
+}

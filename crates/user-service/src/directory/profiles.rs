@@ -1,0 +1,85 @@
+//! Profiles: read by everybody who has met the user, changed by the user or who manages users.
+
+use tidings_db::{requests::Outcome, transaction};
+use tidings_ids::UserId;
+use tidings_proto_common::v1::Permission;
+
+use super::{Change, Directory, permitted};
+use crate::{
+    error::Error,
+    profile::ProfileChange,
+    store::users,
+    user::{Status, User, etag},
+};
+
+impl Directory {
+    /// The user with this id.
+    pub(crate) async fn user(&self, user_id: UserId) -> Result<User, Error> {
+        users::find(&self.pool, &[user_id]).await?.pop().ok_or(Error::NotFound)
+    }
+
+    /// The users with these ids that there are, in this order.
+    pub(crate) async fn users(&self, user_ids: &[UserId]) -> Result<Vec<User>, Error> {
+        let mut users = users::find(&self.pool, user_ids).await?;
+        users.sort_by_key(|user| user_ids.iter().position(|id| *id == user.user_id));
+        Ok(users)
+    }
+
+    /// A page of all users.
+    pub(crate) async fn users_after(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, Error> {
+        users::page(&self.pool, after, limit).await
+    }
+
+    /// Changes a profile.
+    pub(crate) async fn update_user(
+        &self,
+        change: &Change,
+        user_id: UserId,
+        profile: &ProfileChange,
+        etag: Option<&str>,
+    ) -> Result<User, Error> {
+        let now = self.source.now();
+        transaction!(&self.pool, |tx| -> Result<_, Error> {
+            if change
+                .request
+                .claim(tx, Outcome::id(user_id.uuid()), now)
+                .await?
+                .is_some()
+            {
+                return Ok(());
+            }
+            let revision = lock_for_update(tx, change.caller, user_id, profile).await?;
+            if etag.is_some_and(|given| given != self::etag(revision)) {
+                return Err(Error::EtagMismatch);
+            }
+            if profile.is_empty() {
+                return Ok(());
+            }
+            users::update_profile(tx, user_id, profile).await
+        })?;
+        self.user(user_id).await
+    }
+}
+
+/// Locks the profile and checks that the caller may change it so. Returns its revision.
+async fn lock_for_update(
+    tx: &mut sqlx::PgConnection,
+    caller: UserId,
+    user_id: UserId,
+    profile: &ProfileChange,
+) -> Result<i64, Error> {
+    let locked = users::lock(tx, user_id).await?.filter(|user| user.status.is_known());
+    let locked = match locked {
+        Some(user) if caller == user_id && user.status != Status::Active => return Err(Error::CallerInactive),
+        Some(user) if user.status == Status::Deleted => return Err(Error::NotFound),
+        Some(user) => user,
+        None if caller == user_id => return Err(Error::CallerInactive),
+        None => return Err(Error::NotFound),
+    };
+    if caller != user_id {
+        permitted(tx, caller, Permission::UsersManage).await?;
+    } else if let Some(permission) = profile.permission() {
+        permitted(tx, caller, permission).await?;
+    }
+    Ok(locked.revision)
+}

@@ -1,0 +1,115 @@
+//! The user service: who users are to each other, what they may do, and telling the other services about it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `service/` | the RPCs of `tidings.user.v1`; with `convert.rs` the only files that name proto messages |
+//! | `username`, `email`, `profile`, `permissions`, `role`, `user` | the nouns and their rules, without a database |
+//! | `directory/` | the decisions, each in the transaction of its effect |
+//! | `feed.rs` | the feed of user states, as one reader follows it |
+//! | `store/` | all SQL |
+//! | `background.rs` | what goes on without being asked |
+//!
+//! # What others rely on
+//!
+//! - A user's **state** (status, permissions, role names, token epoch) is kept in the user's row as the feed's newest entry has it, and
+//!   worked out anew by `store::states::publish` in the transaction of whatever changes it. So the feed, the tokens that auth
+//!   issues, and what is checked here never tell different stories about one user.
+//! - The feed's numbers come from a counter on a locked row, taken last in a transaction: what has number 7 is visible before 8 is.
+//! - A change of a role reaches all its holders before its RPC answers OK, in batches: `directory/fan_out.rs`.
+//! - Nobody gives or takes a permission that they do not hold **now**, by their row and not by their token; and somebody active always
+//!   holds `admin`.
+//! - Names and addresses are unique by index, compared as `username.rs` and `email.rs` say.
+//!
+//! # Adding to it
+//!
+//! 1. A new permission: in `permissions.proto`, and a migration that adds it to `admin` (and whoever else shall have it); a test says so.
+//! 2. Whatever changes a status (suspension, deletion) locks the user's row, publishes with `Cause::Status`, and
+//!    where it takes an admin's power locks the role `admin` first, as `unassign_role` does.
+//! 3. SQL: edit, apply the migrations to a database, and let the checked macros write `.sqlx/` anew
+//!    (`SQLX_OFFLINE_DIR=crates/user-service/.sqlx USER_DATABASE_URL=… cargo check -p tidings-user-service`).
+
+mod background;
+mod config;
+mod convert;
+mod directory;
+mod email;
+mod error;
+mod feed;
+mod permissions;
+mod profile;
+mod requests;
+mod role;
+mod service;
+mod store;
+mod user;
+mod username;
+
+use std::{future::Future, pin::Pin};
+
+use tidings_db::{Pool, Schema, migrate::Migrations};
+use tidings_proto_user::v1::{
+    provisioning_service_server::ProvisioningServiceServer, role_service_server::RoleServiceServer,
+    user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
+};
+use tidings_rpc::{App, Drain, Environment, Health, Stack, policy::InvalidPolicy};
+
+pub use config::Config;
+
+/// The migrations of the schema `users`.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The same, for `tidings_db::migrate` and the tests.
+pub static MIGRATIONS: Migrations = Migrations {
+    schema: Schema::Users,
+    migrator: &MIGRATOR,
+};
+
+/// Work that goes on until the process stops.
+pub type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The user service, put together.
+#[derive(Debug)]
+pub struct Service {
+    /// Its RPCs with their middleware.
+    pub stack: Stack,
+    /// The switch of its health.
+    pub health: Health,
+    directory: directory::Directory,
+    drain: Drain,
+}
+
+/// Puts the service together. It asks nobody yet, and no other service ever.
+///
+/// # Errors
+///
+/// When an RPC declares no policy: an error in the build.
+pub fn build(env: &Environment, config: Config, pool: Pool) -> Result<Service, InvalidPolicy> {
+    let directory = directory::Directory::new(pool, env.source.clone(), config);
+    let rpcs = service::Rpcs::new(directory.clone(), env);
+    let (stack, health) = App::new(env)
+        .descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET)
+        .add(UserServiceServer::new(rpcs.clone()))
+        .add(RoleServiceServer::new(rpcs.clone()))
+        .add(ProvisioningServiceServer::new(rpcs.clone()))
+        .add(UserStateServiceServer::new(rpcs))
+        .build()?;
+    Ok(Service {
+        stack,
+        health,
+        directory,
+        drain: env.drain.clone(),
+    })
+}
+
+impl Service {
+    /// What the service does on its own: to be spawned on the process' drain, which each part watches. Without it calls are
+    /// answered, but nothing is forgotten, and a role's change that a process left on its way stays there.
+    #[must_use]
+    pub fn background(&self) -> Vec<Background> {
+        let (directory, drain) = (|| self.directory.clone(), || self.drain.clone());
+        vec![
+            Box::pin(background::carry_on(directory(), drain())),
+            Box::pin(background::forget_old(directory(), drain())),
+        ]
+    }
+}

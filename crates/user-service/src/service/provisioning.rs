@@ -1,0 +1,138 @@
+use tidings_proto_user::v1::{
+    ActivateUserRequest, ActivateUserResponse, CreateUserRequest, CreateUserResponse, DiscardUserRequest,
+    DiscardUserResponse, SetLoggedInRequest, SetLoggedInResponse, provisioning_service_server::ProvisioningService,
+};
+use tidings_rpc::{Violations, calling_service, text::TextRule};
+use tonic::{Request, Response, Status};
+
+use super::{Rpcs, take_request_id};
+use crate::{
+    convert,
+    email::Email,
+    error::Error,
+    requests,
+    role::{BOT_NAME, MEMBER_NAME},
+    user::NewUser,
+    username::{Username, is_name},
+};
+
+const CREATE_USER: &str = "tidings.user.v1.ProvisioningService/CreateUser";
+
+/// Roles that an account can be created with.
+const ROLE_NAMES_MAX: usize = 50;
+
+#[tonic::async_trait]
+impl ProvisioningService for Rpcs {
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        let service = calling_service(&request).map_or("", |service| service.name());
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let hash = self.environment.hasher.hash(CREATE_USER, &request);
+        let new = parse_new_user(request, hash, violations)?;
+        let id = request_id.unwrap_or_else(|| new.user_id.uuid());
+        let repeatable = requests::Request {
+            method: CREATE_USER,
+            caller: service.to_owned(),
+            id: Some(id),
+            hash,
+        };
+        let state = self.directory.create_user(&repeatable, &new).await?;
+        Ok(Response::new(CreateUserResponse {
+            state: Some(state.into()),
+        }))
+    }
+
+    async fn activate_user(
+        &self,
+        request: Request<ActivateUserRequest>,
+    ) -> Result<Response<ActivateUserResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let user_id = violations.id("user_id", &request.user_id);
+        Error::if_any(violations)?;
+        let user_id = user_id.ok_or(Error::NotFound)?;
+        let state = self.directory.activate_user(user_id, request.email_verified).await?;
+        Ok(Response::new(ActivateUserResponse {
+            state: Some(state.into()),
+        }))
+    }
+
+    async fn discard_user(
+        &self,
+        request: Request<DiscardUserRequest>,
+    ) -> Result<Response<DiscardUserResponse>, Status> {
+        let mut violations = Violations::new();
+        let user_id = violations.id("user_id", &request.get_ref().user_id);
+        Error::if_any(violations)?;
+        self.directory.discard_user(user_id.ok_or(Error::NotFound)?).await?;
+        Ok(Response::new(DiscardUserResponse {}))
+    }
+
+    async fn set_logged_in(
+        &self,
+        request: Request<SetLoggedInRequest>,
+    ) -> Result<Response<SetLoggedInResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let user_id = violations.id("user_id", &request.user_id);
+        let until = request
+            .logged_in_until
+            .and_then(|until| convert::time("logged_in_until", until, &mut violations));
+        if request.revision < 0 {
+            violations.add("revision", "must not be negative");
+        }
+        Error::if_any(violations)?;
+        let user_id = user_id.ok_or(Error::NotFound)?;
+        let state = self.directory.set_logged_in(user_id, until, request.revision).await?;
+        Ok(Response::new(SetLoggedInResponse {
+            state: Some(state.into()),
+        }))
+    }
+}
+
+fn parse_new_user(request: CreateUserRequest, hash: [u8; 32], mut violations: Violations) -> Result<NewUser, Error> {
+    let user_id = violations.id("user_id", &request.user_id);
+    let username = violations.check("username", Username::parse(&request.username));
+    let email = match request.email.as_str() {
+        "" if request.is_bot => None,
+        email => violations.check("email", Email::parse(email)),
+    };
+    let display_name = if request.display_name.is_empty() {
+        request.username
+    } else {
+        request.display_name
+    };
+    violations.check("display_name", TextRule::NAME.check(&display_name));
+    violations.check("bio", TextRule::DESCRIPTION.check(&request.bio));
+    let role_names = parse_role_names(request.role_names, request.is_bot, &mut violations);
+    Error::if_any(violations)?;
+    let (Some(user_id), Some(username)) = (user_id, username) else {
+        return Err(Error::NotFound);
+    };
+    Ok(NewUser {
+        user_id,
+        username,
+        email,
+        display_name,
+        bio: request.bio,
+        is_bot: request.is_bot,
+        role_names,
+        hash,
+    })
+}
+
+fn parse_role_names(mut names: Vec<String>, is_bot: bool, violations: &mut Violations) -> Vec<String> {
+    if names.len() > ROLE_NAMES_MAX {
+        violations.add("role_names", format!("must have at most {ROLE_NAMES_MAX} entries"));
+    }
+    for (index, name) in names.iter().enumerate() {
+        if !is_name(name) {
+            violations.add(format!("role_names[{index}]"), "must be the name of a role");
+        }
+    }
+    if names.is_empty() {
+        names.push(if is_bot { BOT_NAME } else { MEMBER_NAME }.to_owned());
+    }
+    names
+}

@@ -1,0 +1,162 @@
+//! The feed of user states.
+
+use sqlx::{Executor, PgConnection, Postgres};
+use tidings_db::{Schema, counter};
+use tidings_ids::UserId;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{error::Error, user::UserState};
+
+const FEED: &str = "user_states";
+
+/// What makes a state different from the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The status has changed, so the token epoch rises whatever else.
+    Status,
+    /// Roles may have changed: if so there is a new entry, and if permissions did the token epoch rises.
+    Roles,
+}
+
+/// Works the states of these users out anew and adds an entry to the feed for each that has changed. Their rows must be locked. Returns
+/// how many have changed.
+///
+/// It is to be the last thing in a transaction: from here on all others that change a state wait for its end.
+pub async fn publish(
+    tx: &mut PgConnection,
+    user_ids: &[UserId],
+    cause: Cause,
+    now: OffsetDateTime,
+) -> Result<usize, Error> {
+    let changed = recompute(tx, user_ids, cause, now).await?;
+    if changed.is_empty() {
+        return Ok(0);
+    }
+    let count = u32::try_from(changed.len()).expect("batches are small");
+    let last = counter::next_numbers(tx, Schema::Users, FEED, count).await?;
+    append(tx, &changed, last - i64::from(count)).await?;
+    Ok(changed.len())
+}
+
+async fn recompute(
+    tx: &mut PgConnection,
+    user_ids: &[UserId],
+    cause: Cause,
+    now: OffsetDateTime,
+) -> Result<Vec<Uuid>, Error> {
+    let user_ids: Vec<Uuid> = user_ids.iter().map(|id| id.uuid()).collect();
+    let changed = sqlx::query_scalar!(
+        r#"update users.users as u
+           set permissions = h.permissions,
+               roles = h.roles,
+               token_epoch = u.token_epoch + case when $2 or h.permissions <> u.permissions then 1 else 0 end,
+               state_time = $3
+           from (
+               select s.user_id,
+                      case when s.status = 'active' then array(
+                          select distinct p
+                          from users.role_assignments a
+                          join users.roles r on r.role_id = a.role_id
+                          cross join unnest(r.permissions) as p
+                          where a.user_id = s.user_id and not r.deleting
+                          order by p
+                      ) else '{}'::integer[] end as permissions,
+                      array(
+                          select r.name
+                          from users.role_assignments a
+                          join users.roles r on r.role_id = a.role_id
+                          where a.user_id = s.user_id and not r.deleting
+                          order by r.name collate "C"
+                      ) as roles
+               from users.users s
+               where s.user_id = any ($1)
+           ) as h
+           where u.user_id = h.user_id
+             and ($2 or h.permissions <> u.permissions or h.roles <> u.roles)
+           returning u.user_id as "user_id!: Uuid""#,
+        &user_ids,
+        cause == Cause::Status,
+        now,
+    );
+    Ok(changed.fetch_all(tx).await?)
+}
+
+async fn append(tx: &mut PgConnection, user_ids: &[Uuid], after_number: i64) -> Result<(), Error> {
+    let insert = sqlx::query!(
+        "with numbered as (
+             select t.user_id, $2 + t.place as number
+             from unnest($1::uuid[]) with ordinality as t (user_id, place)
+         ), moved as (
+             update users.users as u
+             set state_number = n.number
+             from numbered as n
+             where u.user_id = n.user_id
+             returning u.*
+         )
+         insert into users.user_states
+             (number, user_id, token_epoch, status, username, permissions, roles, is_bot, change_time)
+         select state_number, user_id, token_epoch, status, username, permissions, roles, is_bot, state_time
+         from moved",
+        user_ids,
+        after_number,
+    );
+    insert.execute(tx).await?;
+    Ok(())
+}
+
+/// A user's state as it is now.
+pub async fn current<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<UserState>, Error> {
+    let state = sqlx::query_as!(
+        UserState,
+        "select state_number as number, user_id, token_epoch, status, username, permissions, roles, is_bot, state_time as change_time
+         from users.users
+         where user_id = $1",
+        user_id.uuid(),
+    );
+    Ok(state.fetch_optional(executor).await?)
+}
+
+/// The number of the feed's newest entry; 0 where it has none.
+pub async fn head<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<i64, Error> {
+    Ok(counter::last_number(executor, Schema::Users, FEED).await?)
+}
+
+/// The entries after a number, in order.
+pub async fn after<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    number: i64,
+    limit: i64,
+) -> Result<Vec<UserState>, Error> {
+    let states = sqlx::query_as!(
+        UserState,
+        "select number, user_id, token_epoch, status, username, permissions, roles, is_bot, change_time
+         from users.user_states
+         where number > $1
+         order by number
+         limit $2",
+        number,
+        limit,
+    );
+    Ok(states.fetch_all(executor).await?)
+}
+
+/// The first entry that is kept.
+pub async fn first<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<Option<i64>, Error> {
+    let first = sqlx::query_scalar!("select min(number) from users.user_states");
+    Ok(first.fetch_one(executor).await?)
+}
+
+/// The first entry of the last 15 minutes, the time in which access tokens from before it expire by themselves. By the database's
+/// clock, which is one for all nodes.
+pub async fn first_recent<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<Option<i64>, Error> {
+    let first = sqlx::query_scalar!(
+        "select min(number)
+         from users.user_states
+         where store_time >= now() - interval '15 minutes'",
+    );
+    Ok(first.fetch_one(executor).await?)
+}

@@ -1,0 +1,10 @@
+//! The user service behind its middleware, on a real database.
+
+mod fan_out;
+mod feed;
+mod lists;
+mod profiles;
+mod provisioning;
+mod requests;
+mod roles;
+mod support;

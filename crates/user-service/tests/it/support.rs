@@ -1,0 +1,255 @@
+//! A user service in this process, and those who call it.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use jsonwebtoken::EncodingKey;
+use tidings_authn::{
+    AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
+};
+use tidings_db::{Pool, Schema, testing::Database};
+use tidings_ids::{LoginSessionId, RoleId, Source, UserId};
+use tidings_proto_common::v1::{ErrorReason, Permission};
+use tidings_proto_user::v1::{
+    ActivateUserRequest, CreateRoleRequest, CreateUserRequest, SetLoggedInRequest, UserState,
+    provisioning_service_client::ProvisioningServiceClient, role_service_client::RoleServiceClient,
+    user_service_client::UserServiceClient, user_state_service_client::UserStateServiceClient,
+};
+use tidings_rpc::{Drain, Environment, Limits, Peer, Slot};
+use tidings_user_service::{Config, MIGRATIONS};
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+/// The service and its surroundings.
+pub struct World {
+    pub source: Source,
+    pub environment: Environment,
+    pub service: tidings_user_service::Service,
+    database: Database,
+    key: EncodingKey,
+    secret: SuiteSecret,
+    slot: Slot,
+}
+
+/// Somebody who calls with an access token.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    pub user_id: UserId,
+    token: String,
+}
+
+impl Actor {
+    /// A request with the actor's token.
+    pub fn asks<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        request
+    }
+}
+
+impl World {
+    pub async fn begin() -> Self {
+        Self::begin_with(Config::default()).await
+    }
+
+    pub async fn begin_with(config: Config) -> Self {
+        let database = Database::create(&[MIGRATIONS]).await;
+        let source = Source::stopped(7);
+        let secret = SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough");
+        let revocations = Revocations::new();
+        keep_trusted(Arc::clone(&revocations));
+        let verifier = Arc::new(Verifier::new(revocations, source.clone()));
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let public = pair.public_key().as_ref().try_into().expect("32 bytes");
+        verifier.set_keys(&[PublicKey {
+            key_id: "test".to_owned(),
+            bytes: public,
+        }]);
+        let key = EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref());
+        let limits = Limits {
+            rate_factor: 10_000.try_into().expect("not zero"),
+            ..Limits::default()
+        };
+        let service = tidings_authn::Service::User;
+        let environment = Environment::new(service, secret.clone(), verifier, source.clone(), Drain::new(), limits);
+        let pool = database.pool_as(Schema::Users);
+        let service = tidings_user_service::build(&environment, config, pool).expect("every RPC has a policy");
+        let slot = Slot::new();
+        slot.fill(service.stack.clone());
+        Self {
+            source,
+            environment,
+            service,
+            database,
+            key,
+            secret,
+            slot,
+        }
+    }
+
+    /// To arrange and to inspect what no RPC shows.
+    pub fn pool(&self) -> Pool {
+        self.database.pool()
+    }
+
+    fn peer(&self, caller: tidings_authn::Service) -> Peer {
+        let identity = ServiceIdentity::new(caller, &self.secret, self.source.clone());
+        Peer::local(tidings_authn::Service::User, self.slot.clone(), Arc::new(identity))
+    }
+
+    /// What auth calls.
+    pub fn provisioning(&self) -> ProvisioningServiceClient<Peer> {
+        ProvisioningServiceClient::new(self.peer(tidings_authn::Service::Auth))
+    }
+
+    /// The same for another service, which may not.
+    pub fn provisioning_as(&self, caller: tidings_authn::Service) -> ProvisioningServiceClient<Peer> {
+        ProvisioningServiceClient::new(self.peer(caller))
+    }
+
+    /// What other services follow.
+    pub fn states(&self) -> UserStateServiceClient<Peer> {
+        UserStateServiceClient::new(self.peer(tidings_authn::Service::Chat))
+    }
+
+    pub fn users(&self) -> UserServiceClient<Peer> {
+        UserServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    }
+
+    pub fn roles(&self) -> RoleServiceClient<Peer> {
+        RoleServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    }
+
+    /// A registration as auth sends it.
+    pub fn registration(&self, username: &str) -> CreateUserRequest {
+        CreateUserRequest {
+            user_id: self.source.new_id::<tidings_ids::kind::User>().to_string(),
+            username: username.to_owned(),
+            email: format!("{username}@example.org"),
+            display_name: username.to_uppercase(),
+            ..CreateUserRequest::default()
+        }
+    }
+
+    /// A user with these roles, logged in. None means the usual one.
+    pub async fn register(&self, username: &str, roles: &[&str]) -> Actor {
+        let role_names = roles.iter().map(|role| (*role).to_owned()).collect();
+        let request = CreateUserRequest {
+            role_names,
+            ..self.registration(username)
+        };
+        let user_id = request.user_id.clone();
+        let mut provisioning = self.provisioning();
+        provisioning.create_user(request).await.expect("created");
+        let activate = ActivateUserRequest {
+            user_id: user_id.clone(),
+            email_verified: false,
+        };
+        provisioning.activate_user(activate).await.expect("activated");
+        self.log_in(UserId::parse(&user_id).expect("an id")).await
+    }
+
+    /// The user with a token of what they may do now.
+    pub async fn log_in(&self, user_id: UserId) -> Actor {
+        let state = self.state_of(user_id).await;
+        let now = self.source.now().unix_timestamp();
+        let lifetime = i64::try_from(LIFETIME.as_secs()).expect("600 fits");
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user_id,
+            sid: self.source.new_id::<tidings_ids::kind::LoginSession>() as LoginSessionId,
+            epoch: state.token_epoch,
+            perms: state.permissions.clone(),
+            bot: state.is_bot,
+            iat: now,
+            nbf: now,
+            exp: now + lifetime,
+        };
+        let token = tidings_authn::sign(&claims, "test", &self.key).expect("signed");
+        Actor { user_id, token }
+    }
+
+    /// What auth would learn now. The user's `logged_in` ends with it.
+    pub async fn state_of(&self, user_id: UserId) -> UserState {
+        let request = SetLoggedInRequest {
+            user_id: user_id.to_string(),
+            ..SetLoggedInRequest::default()
+        };
+        let response = self.provisioning().set_logged_in(request).await.expect("a state");
+        response.into_inner().state.expect("a state")
+    }
+
+    /// A role that `creator` makes.
+    pub async fn role(&self, creator: &Actor, name: &str, permissions: &[Permission]) -> RoleId {
+        let request = CreateRoleRequest {
+            name: name.to_owned(),
+            permissions: permissions.iter().map(|permission| *permission as i32).collect(),
+            ..CreateRoleRequest::default()
+        };
+        let role = self
+            .roles()
+            .create_role(creator.asks(request))
+            .await
+            .expect("created")
+            .into_inner()
+            .role;
+        RoleId::parse(&role.expect("a role").role_id).expect("an id")
+    }
+
+    /// A new id for a request.
+    pub fn request_id(&self) -> String {
+        self.source.new_id::<tidings_ids::kind::Request>().to_string()
+    }
+
+    /// An id of nothing.
+    pub fn absent(&self) -> String {
+        self.source.new_id::<tidings_ids::kind::User>().to_string()
+    }
+}
+
+/// Stands in for the feeds, which an idle test does not have.
+fn keep_trusted(revocations: Arc<Revocations>) {
+    tokio::spawn(async move {
+        loop {
+            revocations.heard_sessions();
+            revocations.heard_users();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+/// Why a call was refused.
+pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> ErrorReason {
+    let status = outcome.expect_err("refused");
+    let info = status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
+    assert_eq!(info.domain, "tidings");
+    let reason = format!("ERROR_REASON_{}", info.reason);
+    ErrorReason::from_str_name(&reason).unwrap_or_else(|| panic!("{reason} is not in the contract"))
+}
+
+/// The fields that a call was refused for.
+pub fn wrong_fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
+    let status = outcome.expect_err("refused");
+    let details = status.get_error_details();
+    assert_eq!(
+        details.error_info().map(|info| info.reason.as_str()),
+        Some("FIELD_INVALID"),
+        "{status:?}"
+    );
+    let fields = details.bad_request().expect("fields").field_violations.iter();
+    fields.map(|violation| violation.field.clone()).collect()
+}
+
+/// A detail of a refusal.
+pub fn detail<T: std::fmt::Debug>(outcome: &Result<T, Status>, key: &str) -> String {
+    let status = outcome.as_ref().expect_err("refused");
+    let info = status.get_details_error_info().expect("an ErrorInfo");
+    info.metadata
+        .get(key)
+        .cloned()
+        .unwrap_or_else(|| panic!("{status:?} has no {key}"))
+}
