@@ -1,8 +1,9 @@
-//! Following the feeds by which tokens are verified and refused: auth's signing keys and ended login sessions, user's states.
+//! Following the feeds by which tokens are verified and refused: auth's signing keys and ended login sessions, user's
+//! states.
 //!
-//! A follower never gives up: a stream that breaks, falls silent or has a hole is opened again after a pause, from the last number
-//! that was applied. What is known counts as current only when everything up to the head that the feed has named was applied, so
-//! that a process which cannot keep up refuses rather than trusts.
+//! A follower never gives up: a stream that breaks, falls silent or has a hole is opened again after a pause, from the
+//! last number that was applied. What is known counts as current only when everything up to the head that the feed has
+//! named was applied, so that a process which cannot keep up refuses rather than trusts.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -87,8 +88,8 @@ where
     follow_user_states_with(user, revocations, source, stop, |_| {}).await;
 }
 
-/// The same, and hands each state on, in order, for whoever keeps more of them than tokens are refused by. A state may come again
-/// after the stream was opened anew; its `number` tells.
+/// The same, and hands each state on, in order, for whoever keeps more of them than tokens are refused by. A state may
+/// come again after the stream was opened anew; its `number` tells.
 pub async fn follow_user_states_with<T>(
     user: T,
     revocations: Arc<Revocations>,

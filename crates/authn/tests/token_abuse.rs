@@ -1,5 +1,5 @@
-//! What an attacker may send as an access token (`reliability.md` B061 to B065): all of it is refused, and only what auth signed as
-//! it signs is taken.
+//! What an attacker may send as an access token (`reliability.md` B061 to B065): all of it is refused, and only what
+//! auth signed as it signs is taken.
 
 use std::{sync::Arc, time::Duration};
 

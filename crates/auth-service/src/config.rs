@@ -1,0 +1,95 @@
+use std::{fmt, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use tidings_authn::SuiteSecret;
+
+/// What the auth service is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Auth's own secret, which no other service has: it seals signing keys and authenticates refresh tokens. With
+    /// another one, all login sessions end and signing keys cannot be opened.
+    pub secret: SuiteSecret,
+    /// Who may register.
+    pub registration: Registration,
+    /// Where links in mails lead, such as `https://chat.example.org`. Never taken from a request.
+    pub public_url: String,
+    /// Whom mails come from, such as `Tidings <no-reply@example.org>`.
+    pub mail_from: String,
+    /// How mails leave.
+    pub mail: MailTransport,
+    /// A login session that is not refreshed for so long ends.
+    pub idle_lifetime: Duration,
+    /// A login session ends after so long, however often it is refreshed.
+    pub session_lifetime: Duration,
+    /// Where tests stop or hold a registration.
+    #[cfg(feature = "testing")]
+    pub crash_points: Option<crate::CrashPoints>,
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Everybody, at once: `EMAIL_TAKEN` tells whether an address is in use. For development and closed networks.
+    Open,
+    /// Everybody who proves their address. No answer tells whether an address is in use.
+    Verified,
+    /// Nobody.
+    Closed,
+}
+
+/// How mails leave.
+#[derive(Debug, Clone)]
+pub enum MailTransport {
+    /// As files named `….eml` in this folder, for development.
+    Folder(PathBuf),
+    /// By SMTP to this server: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`.
+    Smtp(SecretString),
+}
+
+impl Config {
+    /// 30 days, as `LoginResponse.refresh_token` says.
+    pub const IDLE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+    /// 90 days: a session that is used daily asks for the password four times a year (ASVS 10.4.8 wants an absolute
+    /// end).
+    pub const SESSION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3_600);
+
+    /// A configuration with the usual lifetimes.
+    #[must_use]
+    pub fn new(
+        secret: SuiteSecret,
+        registration: Registration,
+        public_url: String,
+        mail_from: String,
+        mail: MailTransport,
+    ) -> Self {
+        Self {
+            secret,
+            registration,
+            public_url,
+            mail_from,
+            mail,
+            idle_lifetime: Self::IDLE_LIFETIME,
+            session_lifetime: Self::SESSION_LIFETIME,
+            #[cfg(feature = "testing")]
+            crash_points: None,
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidSetting {
+    /// Which.
+    pub setting: &'static str,
+    /// What it must be.
+    pub description: String,
+}
+
+impl fmt::Display for InvalidSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.description)
+    }
+}
+
+impl std::error::Error for InvalidSetting {}

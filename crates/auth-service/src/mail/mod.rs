@@ -1,0 +1,155 @@
+//! Sending what stands in the outbox.
+//!
+//! A mail is taken under a lease, made, sent, and removed. Whoever dies between leaves it to the next round, so a mail
+//! may arrive twice, each time with a token of its own. What cannot be sent is tried again with growing pauses, and
+//! parked in the end: it blocks nothing.
+
+mod text;
+mod transport;
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::SecretString;
+use tidings_ids::UserId;
+
+pub(crate) use transport::Mailer;
+
+use crate::{
+    Error,
+    auth::Auth,
+    recovery,
+    store::{
+        accounts::{self, Account},
+        mails::{self, Kind, Mail},
+        tokens::{self, NewToken, Purpose},
+    },
+};
+use text::Letter;
+
+/// A mailed token works for so long (`reliability.md` G25).
+const TOKEN_LIFETIME: time::Duration = time::Duration::minutes(10);
+
+/// Mails that one process sends at once.
+const AT_ONCE: i64 = 4;
+
+/// Nobody else takes a mail for so long: more than a transport's time-outs together.
+const LEASE: time::Duration = time::Duration::minutes(2);
+
+/// After so many attempts a mail is parked. With the pauses below that is about ten hours after the first.
+const ATTEMPTS_MAX: i32 = 8;
+
+/// The pause after the first attempt; each further one is four times as long.
+const BACK_OFF: Duration = Duration::from_secs(5);
+
+/// The outbox is looked at this often, also when nobody of this process has put anything in.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Sends mails until the process stops. What is in hand then is finished.
+pub(crate) async fn work(auth: &Auth, mailer: &Mailer) {
+    while !auth.env.drain.has_begun() {
+        let sent = match round(auth, mailer).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                tracing::warn!(%error, "the outbox of mails could not be worked on");
+                0
+            }
+        };
+        if sent == 0 {
+            tokio::select! {
+                () = auth.env.drain.begun() => {}
+                () = auth.wake.mails.notified() => {}
+                () = tokio::time::sleep(auth.source().jitter(ROUND)) => {}
+            }
+        }
+    }
+}
+
+/// Sends what is due, and says how many mails that were.
+async fn round(auth: &Auth, mailer: &Mailer) -> Result<usize, Error> {
+    let now = auth.now();
+    let taken = mails::take(&auth.pool, AT_ONCE, now, now + LEASE).await?;
+    let outcomes = futures_util::future::join_all(taken.iter().map(|mail| send(auth, mailer, mail))).await;
+    for outcome in outcomes {
+        outcome?;
+    }
+    Ok(taken.len())
+}
+
+async fn send(auth: &Auth, mailer: &Mailer, mail: &Mail) -> Result<(), Error> {
+    let Some((address, letter)) = compose(auth, mail).await? else {
+        // Nobody has the address, or it needs no mail: this is where that shows, and nowhere else.
+        return Ok(mails::remove(&auth.pool, mail.mail_id).await?);
+    };
+    match mailer.send(&address, letter).await {
+        Ok(told) => {
+            tracing::info!(mail_id = %mail.mail_id, kind = ?mail.kind, told, "a mail was sent");
+            mails::remove(&auth.pool, mail.mail_id).await?;
+        }
+        Err(error) => postpone(auth, mail, &error).await?,
+    }
+    Ok(())
+}
+
+async fn postpone(auth: &Auth, mail: &Mail, error: &transport::Failed) -> Result<(), Error> {
+    let now = auth.now();
+    let parked = mail.attempts >= ATTEMPTS_MAX;
+    let exponent = u32::try_from(mail.attempts - 1).unwrap_or(0).min(10);
+    let next = (!parked).then(|| now + auth.source().jitter(BACK_OFF * 4_u32.pow(exponent)));
+    if parked {
+        tracing::error!(mail_id = %mail.mail_id, kind = ?mail.kind, %error, "a mail was parked after its last attempt");
+    } else {
+        let attempts = mail.attempts;
+        tracing::warn!(mail_id = %mail.mail_id, kind = ?mail.kind, attempts, %error, "a mail could not be sent yet");
+    }
+    Ok(mails::postpone(&auth.pool, mail.mail_id, next, now).await?)
+}
+
+/// The mail's text and whom it goes to: the address as the account has it, never as a request spelt it.
+async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, Error> {
+    let Some(account) = accounts::find_by_email(&auth.pool, &mail.email_key).await? else {
+        return Ok(None);
+    };
+    let Some(address) = account.email.clone() else {
+        return Ok(None);
+    };
+    let public_url = &auth.config.public_url;
+    let letter = match mail.kind {
+        Kind::ResetPassword if account.active => text::reset_password(
+            public_url,
+            &account.username,
+            &token(auth, mail, &account, Purpose::ResetPassword).await?,
+        ),
+        Kind::VerifyEmail if !account.email_verified => text::verify_email(
+            public_url,
+            &account.username,
+            &token(auth, mail, &account, Purpose::VerifyEmail).await?,
+        ),
+        // The holder has not proven the address yet: what helps is another chance to.
+        Kind::AddressInUse if !account.active => text::verify_email(
+            public_url,
+            &account.username,
+            &token(auth, mail, &account, Purpose::VerifyEmail).await?,
+        ),
+        Kind::AddressInUse => text::address_in_use(public_url, &account.username),
+        Kind::ResetPassword | Kind::VerifyEmail => return Ok(None),
+    };
+    Ok(Some((address, letter)))
+}
+
+/// A new token for the account: 256 bits, of which only the mail knows.
+async fn token(auth: &Auth, mail: &Mail, account: &Account, purpose: Purpose) -> Result<String, Error> {
+    let text = URL_SAFE_NO_PAD.encode(auth.source().random::<32>());
+    let now = auth.now();
+    let user_id: UserId = account.user_id;
+    let new = NewToken {
+        hash: recovery::token_hash(&SecretString::from(text.clone())),
+        user_id,
+        purpose,
+        email_key: &mail.email_key,
+        password_version: account.password_version,
+        expire_time: now + TOKEN_LIFETIME,
+    };
+    tokens::insert(&auth.pool, &new, now).await?;
+    Ok(text)
+}

@@ -1,0 +1,80 @@
+//! What mails say. Nothing that a person chose stands in them but the username, which cannot hold a line break or a
+//! link; hosts come from configuration only. All is ASCII in short lines, so that no encoding breaks a token.
+
+/// A mail without its addresses.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub subject: &'static str,
+    pub body: String,
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Letter {{ {} }}", self.subject)
+    }
+}
+
+/// The token stands behind `#`, which browsers send to no server and to no other site.
+pub(super) fn reset_password(public_url: &str, username: &str, token: &str) -> Letter {
+    Letter {
+        subject: "Reset your password",
+        body: format!(
+            "Hello {username},\n\n\
+             somebody, probably you, asked to reset the password of your account.\n\n\
+             Choose a new one here, within 10 minutes:\n\n\
+             {public_url}/reset-password#token={token}\n\n\
+             Or give this token to the program that you use:\n\n\
+             {token}\n\n\
+             If it was not you, do nothing: your password stays what it is.\n"
+        ),
+    }
+}
+
+pub(super) fn verify_email(public_url: &str, username: &str, token: &str) -> Letter {
+    Letter {
+        subject: "Confirm your e-mail address",
+        body: format!(
+            "Hello {username},\n\n\
+             an account named {username} was registered with this address.\n\n\
+             If it is yours, confirm the address here, within 10 minutes:\n\n\
+             {public_url}/verify-email#token={token}\n\n\
+             Or give this token to the program that you use:\n\n\
+             {token}\n\n\
+             If it is not yours, do nothing: nobody can use the account without this mail.\n"
+        ),
+    }
+}
+
+pub(super) fn address_in_use(public_url: &str, username: &str) -> Letter {
+    Letter {
+        subject: "You have an account already",
+        body: format!(
+            "Hello {username},\n\n\
+             somebody, perhaps you, tried to register a new account with this address. It belongs to your\n\
+             account named {username}, so no other was made.\n\n\
+             If you forgot the password, ask for a new one here:\n\n\
+             {public_url}/forgot-password\n\n\
+             If it was not you, do nothing.\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address_in_use, reset_password, verify_email};
+
+    #[test]
+    fn letters_are_short_lines_of_ascii() {
+        let token = "a".repeat(43);
+        let username = "b".repeat(32);
+        let url = "https://chat.example.org";
+        for letter in [
+            reset_password(url, &username, &token),
+            verify_email(url, &username, &token),
+            address_in_use(url, &username),
+        ] {
+            assert!(letter.body.is_ascii());
+            assert!(letter.body.lines().all(|line| line.len() <= 120), "{}", letter.body);
+        }
+    }
+}

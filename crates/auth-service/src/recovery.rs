@@ -1,0 +1,153 @@
+//! Mailed tokens: a forgotten password, an address to be verified.
+//!
+//! Asking for a mail does the same for every address: it is counted, and a row goes into the outbox. Whether an account
+//! has the address is found out when the mail is sent; only then is there a token, of which the database keeps the
+//! hash.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tidings_db::{Schema, requests, transaction};
+use tidings_ids::UserId;
+
+use crate::{
+    Error,
+    auth::{Auth, Repeatable},
+    login,
+    refresh_tree::{TokenHash, sha256},
+    registration, standing,
+    store::{
+        accounts, mails,
+        sessions::{EndReason, Which},
+        tokens::{self, Purpose},
+    },
+};
+
+/// The hash that a mailed token is known by.
+pub(crate) fn token_hash(token: &SecretString) -> TokenHash {
+    sha256(token.expose_secret().as_bytes())
+}
+
+/// Has a mail sent to the account with this address, if there is one that it concerns.
+pub(crate) async fn request_mail(
+    auth: &Auth,
+    kind: mails::Kind,
+    email_key: &str,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    if auth.earlier(call).await?.is_some() {
+        return Ok(());
+    }
+    transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        if claim(auth, &mut *tx, call).await? {
+            enqueue(auth, &mut *tx, kind, email_key).await?;
+        }
+        Ok(())
+    })?;
+    auth.wake.mails.notify_one();
+    Ok(())
+}
+
+/// Puts a mail into the outbox, unless the address has had enough of its kind.
+pub(crate) async fn enqueue(
+    auth: &Auth,
+    tx: &mut sqlx::PgConnection,
+    kind: mails::Kind,
+    email_key: &str,
+) -> Result<(), Error> {
+    let now = auth.now();
+    if mails::count(&mut *tx, kind, email_key, now).await? {
+        mails::insert(&mut *tx, auth.source().new_id(), kind, email_key, now).await?;
+    }
+    Ok(())
+}
+
+/// Sets a new password for the account that the token belongs to, and ends all that was proven with the old one.
+pub(crate) async fn reset_password(
+    auth: &Auth,
+    token: &SecretString,
+    new_password: SecretString,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    if auth.earlier(call).await?.is_some() {
+        return Ok(());
+    }
+    let (hash, now) = (token_hash(token), auth.now());
+    // Looked at first, so that guesses cost no hash.
+    tokens::owner(&auth.pool, hash, Purpose::ResetPassword, now)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    let password_hash = auth.passwords.hash(new_password, auth.source()).await?;
+
+    let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        if !claim(auth, &mut *tx, call).await? {
+            return Ok(None);
+        }
+        let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?;
+        accounts::set_password(&mut *tx, user_id, &password_hash).await?;
+        // The mail has reached its address.
+        accounts::verify_email(&mut *tx, user_id).await?;
+        tokens::spend(&mut *tx, user_id, Purpose::ResetPassword).await?;
+        let (ended, statement) = login::end_in(&mut *tx, user_id, Which::All, EndReason::PasswordReset, now).await?;
+        Ok(Some((ended, statement)))
+    })?;
+    if let Some((ended, statement)) = done {
+        auth.announce_ended(&ended);
+        standing::tell_soon(auth, statement).await;
+        auth.wake.upkeep.notify_one();
+    }
+    Ok(())
+}
+
+/// The address of the account that the token belongs to is proven.
+pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option<&Repeatable>) -> Result<(), Error> {
+    if let Some(earlier) = auth.earlier(call).await? {
+        return match earlier.id {
+            Some(user_id) => registration::activate(auth, UserId::from_uuid(user_id)).await,
+            None => Ok(()),
+        };
+    }
+    let hash = token_hash(token);
+    let user_id = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        if !claim(auth, &mut *tx, call).await? {
+            return Ok(None);
+        }
+        let user_id = lock_owner(auth, &mut *tx, hash, Purpose::VerifyEmail).await?;
+        accounts::verify_email(&mut *tx, user_id).await?;
+        tokens::spend(&mut *tx, user_id, Purpose::VerifyEmail).await?;
+        if let Some(call) = call {
+            requests::set_outcome(&mut *tx, Schema::Auth, &call.key(), &requests::Outcome::id(user_id)).await?;
+        }
+        Ok(Some(user_id))
+    })?;
+    match user_id {
+        Some(user_id) => registration::activate(auth, user_id).await,
+        None => Ok(()),
+    }
+}
+
+/// Claims the call's `request_id`. False when a concurrent duplicate has done it all.
+async fn claim(auth: &Auth, tx: &mut sqlx::PgConnection, call: Option<&Repeatable>) -> Result<bool, Error> {
+    let Some(call) = call else { return Ok(true) };
+    match requests::claim(tx, Schema::Auth, &call.key(), &requests::Outcome::default(), auth.now()).await? {
+        requests::Claimed::Fresh => Ok(true),
+        requests::Claimed::Replay(_) => Ok(false),
+        requests::Claimed::Reused => Err(Error::RequestIdReused),
+    }
+}
+
+/// Locks the account that the token belongs to, and looks again whether the token works: of many at once, one uses it.
+async fn lock_owner(
+    auth: &Auth,
+    tx: &mut sqlx::PgConnection,
+    hash: TokenHash,
+    purpose: Purpose,
+) -> Result<UserId, Error> {
+    let now = auth.now();
+    let user_id = tokens::owner(&mut *tx, hash, purpose, now)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    accounts::lock(&mut *tx, user_id)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    let still = tokens::owner(&mut *tx, hash, purpose, now).await?;
+    still.ok_or(Error::CredentialsInvalid)
+}

@@ -1,0 +1,189 @@
+use sqlx::{Executor, PgConnection, Postgres};
+use tidings_db::Error;
+use tidings_ids::MailId;
+use time::{Duration, OffsetDateTime};
+
+/// What a mail is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    ResetPassword,
+    VerifyEmail,
+    /// Somebody tried to register with the address of an account.
+    AddressInUse,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ResetPassword => "reset_password",
+            Self::VerifyEmail => "verify_email",
+            Self::AddressInUse => "address_in_use",
+        }
+    }
+}
+
+impl From<String> for Kind {
+    /// A constraint holds the column to the three names.
+    fn from(name: String) -> Self {
+        match &*name {
+            "reset_password" => Self::ResetPassword,
+            "verify_email" => Self::VerifyEmail,
+            _ => Self::AddressInUse,
+        }
+    }
+}
+
+/// A mail that waits to be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Mail {
+    pub mail_id: MailId,
+    pub kind: Kind,
+    pub email_key: String,
+    /// The attempts that were begun, this one included.
+    pub attempts: i32,
+}
+
+/// Mails of one kind that an address gets in an hour (`reliability.md` A55).
+const PER_HOUR_MAX: usize = 3;
+
+/// Counts a mail against the address, known or not. False when it has had enough in the last hour.
+pub(crate) async fn count(
+    tx: &mut PgConnection,
+    kind: Kind,
+    email_key: &str,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    sqlx::query!(
+        "insert into auth.mail_quotas (email_key, kind, ask_times, update_time)
+         values ($1, $2, '{}', $3)
+         on conflict (email_key, kind) do nothing",
+        email_key,
+        kind.name(),
+        now,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let times = sqlx::query_scalar!(
+        "select ask_times from auth.mail_quotas where email_key = $1 and kind = $2 for update",
+        email_key,
+        kind.name(),
+    );
+    // Gone only if the purge came between: then it had asked for nothing.
+    let times = times.fetch_optional(&mut *tx).await?.unwrap_or_default();
+    let mut times: Vec<OffsetDateTime> = times.into_iter().filter(|time| *time > now - Duration::HOUR).collect();
+    let permitted = times.len() < PER_HOUR_MAX;
+    if permitted {
+        times.push(now);
+    }
+    sqlx::query!(
+        "update auth.mail_quotas set ask_times = $3, update_time = $4 where email_key = $1 and kind = $2",
+        email_key,
+        kind.name(),
+        &times,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(permitted)
+}
+
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    mail_id: MailId,
+    kind: Kind,
+    email_key: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into auth.mails (mail_id, kind, email_key, next_attempt_time, create_time)
+         values ($1, $2, $3, $4, $4)",
+        mail_id.uuid(),
+        kind.name(),
+        email_key,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes mails that are due, at most `limit`; nobody else gets them until `lease_end`.
+pub(crate) async fn take<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    limit: i64,
+    now: OffsetDateTime,
+    lease_end: OffsetDateTime,
+) -> Result<Vec<Mail>, Error> {
+    let mails = sqlx::query_as!(
+        Mail,
+        "update auth.mails
+         set attempts = attempts + 1, next_attempt_time = $3
+         where mail_id = any (array(
+             select mail_id
+             from auth.mails
+             where parked_time is null and next_attempt_time <= $1
+             order by next_attempt_time
+             limit $2
+             for update skip locked
+         ))
+         returning mail_id, kind, email_key, attempts",
+        now,
+        limit,
+        lease_end,
+    );
+    Ok(mails.fetch_all(executor).await?)
+}
+
+/// The mail was sent, or there is nobody to send it to.
+pub(crate) async fn remove<'e>(executor: impl Executor<'e, Database = Postgres>, mail_id: MailId) -> Result<(), Error> {
+    sqlx::query!("delete from auth.mails where mail_id = $1", mail_id.uuid())
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// The mail could not be sent: it is tried again later, or not any more.
+pub(crate) async fn postpone<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    mail_id: MailId,
+    next_attempt_time: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update auth.mails
+         set next_attempt_time = coalesce($2, next_attempt_time),
+             parked_time = case when $2::timestamptz is null then $3::timestamptz end
+         where mail_id = $1",
+        mail_id.uuid(),
+        next_attempt_time,
+        now,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Forgets parked mails and quotas that nobody needs any more.
+pub(crate) async fn purge(
+    executor: &tidings_db::Pool,
+    parked_cutoff: OffsetDateTime,
+    quota_cutoff: OffsetDateTime,
+) -> Result<u64, Error> {
+    let parked = sqlx::query!("delete from auth.mails where parked_time < $1", parked_cutoff)
+        .execute(executor)
+        .await?;
+    let quotas = sqlx::query!(
+        "delete from auth.mail_quotas
+         where (email_key, kind) in (
+             select email_key, kind
+             from auth.mail_quotas
+             where update_time < $1
+             order by update_time
+             limit 1000
+             for update skip locked
+         )",
+        quota_cutoff,
+    );
+    let quotas = quotas.execute(executor).await?;
+    Ok(parked.rows_affected() + quotas.rows_affected())
+}

@@ -1,0 +1,307 @@
+use sqlx::{Executor, PgConnection, Postgres};
+use tidings_db::{Error, Schema, counter};
+use tidings_ids::{LoginSessionId, RequestId, UserId};
+use time::OffsetDateTime;
+
+use crate::refresh_tree::{Family, Parent, TokenHash};
+
+/// The feed of ended login sessions.
+pub(crate) const FEED: &str = "revocations";
+
+/// A login session that begins.
+pub(crate) struct NewSession<'a> {
+    pub login_session_id: LoginSessionId,
+    pub user_id: UserId,
+    pub device_label: &'a str,
+    pub leaf: TokenHash,
+    pub idle_expire_time: OffsetDateTime,
+    pub expire_time: OffsetDateTime,
+}
+
+pub(crate) async fn insert(tx: &mut PgConnection, session: &NewSession<'_>, now: OffsetDateTime) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into auth.login_sessions
+             (login_session_id, user_id, device_label, leaf_hash, refresh_time, idle_expire_time, expire_time,
+              create_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $5)",
+        session.login_session_id.uuid(),
+        session.user_id.uuid(),
+        session.device_label,
+        session.leaf.as_slice(),
+        now,
+        session.idle_expire_time,
+        session.expire_time,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whose login session it is, and its refresh tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub user_id: UserId,
+    pub family: Family,
+}
+
+struct Row {
+    user_id: UserId,
+    leaf_hash: Vec<u8>,
+    parent_hash: Option<Vec<u8>>,
+    parent_request_id: Option<uuid::Uuid>,
+    refresh_time: OffsetDateTime,
+    idle_expire_time: OffsetDateTime,
+    expire_time: OffsetDateTime,
+    ended: bool,
+}
+
+impl From<Row> for Session {
+    fn from(row: Row) -> Self {
+        let hash = |bytes: Vec<u8>| TokenHash::try_from(bytes).expect("a constraint holds hashes to 32 bytes");
+        let parent = row
+            .parent_hash
+            .zip(row.parent_request_id)
+            .map(|(bytes, request_id)| Parent {
+                hash: hash(bytes),
+                request_id: RequestId::from_uuid(request_id),
+                spent_time: row.refresh_time,
+            });
+        let family = Family {
+            leaf: hash(row.leaf_hash),
+            parent,
+            idle_expire_time: row.idle_expire_time,
+            expire_time: row.expire_time,
+            ended: row.ended,
+        };
+        Self {
+            user_id: row.user_id,
+            family,
+        }
+    }
+}
+
+pub(crate) async fn get<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    session: LoginSessionId,
+) -> Result<Option<Session>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select user_id, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
+             end_time is not null as "ended!"
+         from auth.login_sessions
+         where login_session_id = $1"#,
+        session.uuid(),
+    );
+    Ok(row.fetch_optional(executor).await?.map(Session::from))
+}
+
+/// The same, locked for the rest of the transaction.
+pub(crate) async fn lock(tx: &mut PgConnection, session: LoginSessionId) -> Result<Option<Session>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select user_id, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
+             end_time is not null as "ended!"
+         from auth.login_sessions
+         where login_session_id = $1
+         for update"#,
+        session.uuid(),
+    );
+    Ok(row.fetch_optional(tx).await?.map(Session::from))
+}
+
+/// Spends the leaf for its successor. The login session must be locked.
+pub(crate) async fn rotate(
+    tx: &mut PgConnection,
+    session: LoginSessionId,
+    parent: &Parent,
+    leaf: TokenHash,
+    idle_expire_time: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update auth.login_sessions
+         set leaf_hash = $2, parent_hash = $3, parent_request_id = $4, refresh_time = $5, idle_expire_time = $6
+         where login_session_id = $1",
+        session.uuid(),
+        leaf.as_slice(),
+        parent.hash.as_slice(),
+        parent.request_id.uuid(),
+        parent.spent_time,
+        idle_expire_time,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Which login sessions of a user end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which {
+    One(LoginSessionId),
+    All,
+    AllBut(LoginSessionId),
+}
+
+/// Why a login session ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EndReason {
+    Logout,
+    /// A refresh token was used twice.
+    Reuse,
+    PasswordReset,
+}
+
+impl EndReason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Reuse => "reuse",
+            Self::PasswordReset => "password_reset",
+        }
+    }
+}
+
+/// Ends login sessions, with an entry in the feed for each, and returns those that were alive. The account must be
+/// locked, so that none begins meanwhile.
+pub(crate) async fn end(
+    tx: &mut PgConnection,
+    user_id: UserId,
+    which: Which,
+    reason: EndReason,
+    now: OffsetDateTime,
+) -> Result<Vec<LoginSessionId>, Error> {
+    let (only, but) = match which {
+        Which::One(session) => (Some(session.uuid()), None),
+        Which::All => (None, None),
+        Which::AllBut(session) => (None, Some(session.uuid())),
+    };
+    let ended = sqlx::query_scalar!(
+        "update auth.login_sessions
+         set end_time = $5, end_reason = $4
+         where user_id = $1
+             and end_time is null
+             and ($2::uuid is null or login_session_id = $2)
+             and ($3::uuid is null or login_session_id <> $3)
+         returning login_session_id",
+        user_id.uuid(),
+        only,
+        but,
+        reason.name(),
+        now,
+    );
+    let ended = ended.fetch_all(&mut *tx).await?;
+    let Ok(count) = u32::try_from(ended.len()) else {
+        return Err(Error::Bug(sqlx::Error::RowNotFound));
+    };
+    if count > 0 {
+        let last = counter::next_numbers(&mut *tx, Schema::Auth, FEED, count).await?;
+        let ids: Vec<uuid::Uuid> = ended.iter().map(|id| id.uuid()).collect();
+        sqlx::query!(
+            "insert into auth.revocations (number, login_session_id, revoke_time)
+             select $1 + ordinality, id, $3
+             from unnest($2::uuid[]) with ordinality as ended (id, ordinality)",
+            last - i64::from(count),
+            &ids,
+            now,
+        )
+        .execute(tx)
+        .await?;
+    }
+    Ok(ended)
+}
+
+/// A statement to the user service: until when the last of a user's login sessions lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Statement {
+    pub user_id: UserId,
+    /// Orders the statements about a user.
+    pub revision: i64,
+    pub until: Option<OffsetDateTime>,
+}
+
+/// Makes the next statement about a user, to be repeated from `due_time` on unless it is [settled](settle). Locks the
+/// account; `None` when it is gone.
+pub(crate) async fn state(
+    tx: &mut PgConnection,
+    user_id: UserId,
+    due_time: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<Option<Statement>, Error> {
+    let revision = sqlx::query_scalar!(
+        "update auth.accounts
+         set logged_in_revision = logged_in_revision + 1, logged_in_due_time = $2
+         where user_id = $1
+         returning logged_in_revision",
+        user_id.uuid(),
+        due_time,
+    );
+    let Some(revision) = revision.fetch_optional(&mut *tx).await? else {
+        return Ok(None);
+    };
+    // A statement of its own, so that it sees what was committed while the lock was waited for.
+    let until = sqlx::query_scalar!(
+        "select max(least(idle_expire_time, expire_time))
+         from auth.login_sessions
+         where user_id = $1 and end_time is null and least(idle_expire_time, expire_time) > $2",
+        user_id.uuid(),
+        now,
+    );
+    Ok(Some(Statement {
+        user_id,
+        revision,
+        until: until.fetch_one(tx).await?,
+    }))
+}
+
+/// The user service has taken this statement. If a newer one was made since, that one is still due.
+pub(crate) async fn settle<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+    revision: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update auth.accounts
+         set logged_in_due_time = null
+         where user_id = $1 and logged_in_revision = $2",
+        user_id.uuid(),
+        revision,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Users about whom a statement is to be repeated.
+pub(crate) async fn statements_due<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    now: OffsetDateTime,
+) -> Result<Vec<UserId>, Error> {
+    let due = sqlx::query_scalar!(
+        "select user_id
+         from auth.accounts
+         where logged_in_due_time <= $1
+         order by logged_in_due_time
+         limit 100",
+        now,
+    );
+    Ok(due.fetch_all(executor).await?)
+}
+
+/// Forgets login sessions that ended, in whatever way, before `cutoff`.
+pub(crate) async fn purge<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    cutoff: OffsetDateTime,
+) -> Result<u64, Error> {
+    let done = sqlx::query!(
+        "delete from auth.login_sessions
+         where login_session_id = any (array(
+             select login_session_id
+             from auth.login_sessions
+             where least(expire_time, idle_expire_time, end_time) < $1
+             order by least(expire_time, idle_expire_time, end_time)
+             limit 1000
+             for update skip locked
+         ))",
+        cutoff,
+    );
+    Ok(done.execute(executor).await?.rows_affected())
+}

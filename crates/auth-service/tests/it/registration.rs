@@ -1,0 +1,309 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidings_auth_service::{CrashPoints, NewAdmin, Registration, Step, create_admin};
+use tidings_proto_auth::v1::RegisterRequest;
+use tidings_proto_user::v1::UserStatus;
+use tonic_types::StatusExt as _;
+
+use crate::world::{PASSWORD, World, refusal, registration};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_registers_openly_logs_in_at_once() {
+    let world = World::open().await;
+    let user_id = world
+        .register_as(RegisterRequest {
+            username: "Ada".to_owned(),
+            ..registration("ada")
+        })
+        .await
+        .expect("registered");
+    let user = world.users.get(&user_id).expect("created");
+    assert_eq!((user.username.as_str(), user.status), ("ada", UserStatus::Active));
+    for identifier in ["ada", "ADA", "ada@example.org", "Ada@Example.ORG"] {
+        assert_eq!(world.login(identifier).await.expect("logged in").user_id, user_id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_registration_tells_what_is_taken() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let same_name = RegisterRequest {
+        email: "other@example.org".to_owned(),
+        ..registration("ADA")
+    };
+    assert_eq!(refusal(world.register_as(same_name).await), "USERNAME_TAKEN");
+    let same_address = RegisterRequest {
+        email: "ADA@example.org".to_owned(),
+        ..registration("eve")
+    };
+    assert_eq!(refusal(world.register_as(same_address).await), "EMAIL_TAKEN");
+    assert_eq!(refusal(world.register("root").await), "USERNAME_TAKEN");
+    // The refused name is free for the next who wants it.
+    world.register("eve").await.expect("registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_request_is_told_all_that_is_wrong() {
+    let world = World::open().await;
+    let request = RegisterRequest {
+        username: "a b".to_owned(),
+        email: "nowhere".to_owned(),
+        password: "short".to_owned(),
+        display_name: "a\0b".to_owned(),
+        bio: "x".repeat(1_001),
+        request_id: "not a uuid".to_owned(),
+    };
+    let status = world.register_as(request).await.expect_err("refused");
+    let details = status.get_details_bad_request().expect("fields");
+    let fields: Vec<_> = details
+        .field_violations
+        .iter()
+        .map(|violation| violation.field.as_str())
+        .collect();
+    assert_eq!(
+        fields,
+        ["username", "email", "password", "display_name", "bio", "request_id"]
+    );
+    for password in ["1234567", "password\0", &"a".repeat(257), &"a".repeat(60_000)] {
+        let request = RegisterRequest {
+            password: password.to_owned(),
+            ..registration("ada")
+        };
+        assert_eq!(refusal(world.register_as(request).await), "FIELD_INVALID");
+    }
+    assert_eq!(
+        world.service.password_hash_runs(),
+        0,
+        "nothing is hashed before it is checked"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_registers_where_registration_is_closed_but_the_operator_makes_admins() {
+    let world = World::with(|config| tidings_auth_service::Config {
+        registration: Registration::Closed,
+        ..config
+    })
+    .await;
+    assert_eq!(refusal(world.register("ada").await), "FEATURE_DISABLED");
+    let admin = || NewAdmin {
+        username: "Boss".to_owned(),
+        email: "boss@example.org".to_owned(),
+        password: PASSWORD.into(),
+        display_name: String::new(),
+    };
+    let user_id = create_admin(&world.service, admin()).await.expect("created");
+    assert_eq!(
+        world.login("boss").await.expect("logged in").user_id,
+        user_id.to_string()
+    );
+    let user = world.users.get(&user_id.to_string()).expect("created");
+    assert!(user.roles.contains(&"admin".to_owned()) && user.email_verified);
+    assert!(create_admin(&world.service, admin()).await.is_err());
+    let bad = NewAdmin {
+        password: "short".into(),
+        ..admin()
+    };
+    assert!(create_admin(&world.service, bad).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_register_has_the_first_outcome() {
+    let world = World::open().await;
+    let request = RegisterRequest {
+        request_id: world.request_id(),
+        ..registration("ada")
+    };
+    let user_id = world.register_as(request.clone()).await.expect("registered");
+    assert_eq!(world.register_as(request.clone()).await.expect("repeated"), user_id);
+    // The password is no part of what is compared, and stays what the first call made it.
+    let other_password = RegisterRequest {
+        password: "another password".to_owned(),
+        ..request.clone()
+    };
+    assert_eq!(world.register_as(other_password).await.expect("repeated"), user_id);
+    assert!(world.login("ada").await.is_ok());
+    assert_eq!(
+        refusal(world.login_with("ada", "another password").await),
+        "CREDENTIALS_INVALID"
+    );
+    let other_content = RegisterRequest {
+        bio: "new".to_owned(),
+        ..request.clone()
+    };
+    assert_eq!(refusal(world.register_as(other_content).await), "REQUEST_ID_REUSED");
+    // For another name it is another call.
+    let other_name = RegisterRequest {
+        request_id: request.request_id,
+        ..registration("eve")
+    };
+    assert_ne!(world.register_as(other_name).await.expect("registered"), user_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_one_gets_the_name() {
+    let world = World::open().await;
+    let attempts = (0..30).map(|n| {
+        let request = RegisterRequest {
+            email: format!("ada{n}@example.org"),
+            ..registration("ada")
+        };
+        world.register_as(request)
+    });
+    let outcomes = futures_util::future::join_all(attempts).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for outcome in outcomes.into_iter().filter(Result::is_err) {
+        let reason = refusal(outcome);
+        assert!(reason == "USERNAME_TAKEN" || reason == "OVERLOADED", "{reason}");
+    }
+    assert_eq!(world.count("accounts").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_equal_calls_at_once_one_registers_and_all_hear_of_it() {
+    let world = World::open().await;
+    let request = RegisterRequest {
+        request_id: world.request_id(),
+        ..registration("ada")
+    };
+    let outcomes = futures_util::future::join_all((0..20).map(|_| world.register_as(request.clone()))).await;
+    let ids: std::collections::HashSet<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("all succeed"))
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(world.count("accounts").await, 1);
+}
+
+/// A world whose registrations end at this step, until they are let through.
+async fn crashing_at(step: Step) -> (World, Arc<Mutex<bool>>) {
+    let crash = Arc::new(Mutex::new(true));
+    let asked = Arc::clone(&crash);
+    let points = CrashPoints::new(move |reached| {
+        let ends = *asked.lock() && reached == step;
+        async move { ends }
+    });
+    let world = World::with(|config| tidings_auth_service::Config {
+        crash_points: Some(points),
+        ..config
+    })
+    .await;
+    (world, crash)
+}
+
+/// Lets the time pass after which what was left open is given up.
+async fn recover(world: &World) {
+    world.source.advance(std::time::Duration::from_secs(31));
+    world.service.upkeep_once().await.expect("recovered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_the_credential_is_stored_leaves_neither() {
+    for step in [Step::IntentStored, Step::UserCreated] {
+        let (world, crash) = crashing_at(step).await;
+        world.register("ada").await.expect_err("it crashed");
+        recover(&world).await;
+        assert!(world.users.named("ada").is_none(), "{step:?}");
+        assert_eq!(world.count("accounts").await, 0, "{step:?}");
+        assert_eq!(refusal(world.login("ada").await), "CREDENTIALS_INVALID");
+        // Name and address are free again.
+        *crash.lock() = false;
+        world.register("ada").await.expect("registered");
+        world.login("ada").await.expect("logged in");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_the_credential_is_stored_leaves_both() {
+    let (world, _) = crashing_at(Step::CredentialStored).await;
+    world.register("ada").await.expect_err("it crashed");
+    recover(&world).await;
+    let (_, user) = world.users.named("ada").expect("created");
+    assert_eq!(user.status, UserStatus::Active);
+    world.login("ada").await.expect("logged in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_crashed_goes_on_when_it_is_repeated() {
+    for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
+        let (world, crash) = crashing_at(step).await;
+        let request = RegisterRequest {
+            request_id: world.request_id(),
+            ..registration("ada")
+        };
+        world.register_as(request.clone()).await.expect_err("it crashed");
+        *crash.lock() = false;
+        let user_id = world.register_as(request.clone()).await.expect("went on");
+        assert_eq!(
+            world.users.get(&user_id).expect("created").status,
+            UserStatus::Active,
+            "{step:?}"
+        );
+        assert_eq!(world.register_as(request).await.expect("repeated"), user_id);
+        recover(&world).await;
+        world.login("ada").await.expect("logged in");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_given_up_can_be_made_again_with_its_request_id() {
+    let (world, crash) = crashing_at(Step::UserCreated).await;
+    let request = RegisterRequest {
+        request_id: world.request_id(),
+        ..registration("ada")
+    };
+    world.register_as(request.clone()).await.expect_err("it crashed");
+    recover(&world).await;
+    *crash.lock() = false;
+    let user_id = world.register_as(request.clone()).await.expect("registered");
+    assert_eq!(world.register_as(request).await.expect("repeated"), user_id);
+    world.login("ada").await.expect("logged in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_sleeps_and_wakes_after_it_was_given_up_is_refused() {
+    for step in [Step::IntentStored, Step::UserCreated] {
+        let (asleep, wake) = (
+            Arc::new(tokio::sync::Notify::new()),
+            Arc::new(tokio::sync::Notify::new()),
+        );
+        let (tell, wait) = (Arc::clone(&asleep), Arc::clone(&wake));
+        let points = CrashPoints::new(move |reached| {
+            let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+            async move {
+                if reached == step {
+                    tell.notify_one();
+                    wait.notified().await;
+                }
+                false
+            }
+        });
+        let world = World::with(|config| tidings_auth_service::Config {
+            crash_points: Some(points),
+            ..config
+        })
+        .await;
+        let mut auth = world.auth();
+        let call = tokio::spawn(async move { auth.register(registration("ada")).await });
+        asleep.notified().await;
+        recover(&world).await;
+        wake.notify_one();
+        assert_eq!(refusal(call.await.expect("it ends")), "CONFLICT", "{step:?}");
+        world.service.upkeep_once().await.expect("recovered");
+        assert!(world.users.named("ada").is_none(), "{step:?}");
+        assert_eq!(world.count("accounts").await, 0, "{step:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_user_service_is_away_nobody_registers_and_nothing_is_left() {
+    let world = World::open().await;
+    world.users.go_away(true);
+    assert_eq!(refusal(world.register("ada").await), "DEPENDENCY_UNAVAILABLE");
+    world.users.go_away(false);
+    recover(&world).await;
+    assert_eq!(world.count("accounts").await, 0);
+    world.register("ada").await.expect("registered");
+}
