@@ -14,6 +14,9 @@ use crate::data_dir::DataDir;
 /// The server's superuser.
 pub const SUPERUSER: &str = "tidings";
 
+/// The server's folder in the data folder of a suite.
+const DATA_FOLDER: &str = "postgres";
+
 /// What a private server is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -52,14 +55,14 @@ impl Cluster {
     /// replay, and longer where a server has to be installed first.
     pub fn start(data_dir: &DataDir, options: &Options) -> Result<Self, Error> {
         let account = Account::for_server()?;
-        let data = data_dir.path().join("postgres");
+        let data = data_dir.path().join(DATA_FOLDER);
         user::check_reachable(account.as_ref(), &data)?;
         let written_by = binaries::version_of_data(&data)?;
         let binaries = find(data_dir.path(), account.as_ref(), options, written_by)?;
         if written_by.is_none() {
             folder::create(&data, &binaries, account.as_ref())?;
         }
-        let socket_folder = folder::for_socket(&data, account.as_ref())?;
+        let socket_folder = folder::create_for_socket(&data, account.as_ref())?;
         let version = binaries.version();
         tracing::debug!(%binaries, account = account.as_ref().map(Account::name), "starting PostgreSQL");
         let supervisor = Supervisor::start(Launch {
@@ -90,11 +93,15 @@ impl Cluster {
 
     /// The address of a database for one of the server's users, without a password: none is asked.
     pub fn url(&self, user: &str, database: &str) -> String {
-        let host = percent_encoded(&self.socket_folder.to_string_lossy());
-        format!("postgres:///{database}?host={host}&user={user}")
+        url(&self.socket_folder, user, database)
     }
 
-    /// Stops the server: within six seconds, mostly within a tenth of one.
+    /// The same for the server that another process runs in a data folder, if there is one.
+    pub fn url_in(data_dir: &Path, user: &str, database: &str) -> String {
+        url(&folder::of_socket(&data_dir.join(DATA_FOLDER)), user, database)
+    }
+
+    /// Stops the server: within five seconds, mostly within a tenth of one.
     pub fn stop(mut self) {
         self.supervisor.stop();
     }
@@ -120,6 +127,11 @@ fn find(
     } else {
         Err(Error::NotFound { tried: String::new() })
     }
+}
+
+fn url(socket_folder: &Path, user: &str, database: &str) -> String {
+    let host = percent_encoded(&socket_folder.to_string_lossy());
+    format!("postgres:///{database}?host={host}&user={user}")
 }
 
 /// A path as the value of a URL's query.

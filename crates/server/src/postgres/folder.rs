@@ -71,16 +71,23 @@ fn locale(binaries: &Binaries) -> &'static [&'static str] {
 
 /// The folder of the socket: the data folder, or where its path is too long for a socket, one beside other temporary
 /// files, named after it.
-pub fn for_socket(data: &Path, account: Option<&Account>) -> Result<PathBuf, Error> {
+pub fn of_socket(data: &Path) -> PathBuf {
     let fits = data.join(SOCKET_NAME).as_os_str().len() < SOCKET_PATH_BYTES_MAX;
     if fits {
-        return Ok(data.to_owned());
+        return data.to_owned();
     }
     let mut hasher = DefaultHasher::new();
     data.hash(&mut hasher);
-    let folder = Path::new("/tmp").join(format!("tidings-{:016x}", hasher.finish()));
-    remove(&folder, account)?;
-    make_private(&folder, account)?;
+    Path::new("/tmp").join(format!("tidings-{:016x}", hasher.finish()))
+}
+
+/// Makes the folder of the socket where it is not the data folder.
+pub fn create_for_socket(data: &Path, account: Option<&Account>) -> Result<PathBuf, Error> {
+    let folder = of_socket(data);
+    if folder != data {
+        remove(&folder, account)?;
+        make_private(&folder, account)?;
+    }
     Ok(folder)
 }
 

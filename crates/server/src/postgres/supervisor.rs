@@ -33,7 +33,7 @@ const READY_POLL: Duration = Duration::from_millis(5);
 /// How soon a death is noticed.
 const WATCH_POLL: Duration = Duration::from_millis(50);
 /// Together less than what `dev` has for its whole shutdown: a last checkpoint, else an end without one.
-const FAST_STOP_LIMIT: Duration = Duration::from_secs(5);
+const FAST_STOP_LIMIT: Duration = Duration::from_secs(4);
 const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(1);
 /// A server that dies again and again is not restarted in a circle.
 const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
