@@ -12,7 +12,9 @@ pub(crate) struct InvalidUsername;
 
 impl fmt::Display for InvalidUsername {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must have 2 to 32 characters of a-z, 0-9, '.', '_', '-'")
+        f.write_str(
+            "must have 2 to 32 characters of a-z, 0-9, '.', '_', '-', one of them a letter or digit, and no '..'",
+        )
     }
 }
 
@@ -23,7 +25,10 @@ impl Username {
         let folded = text.to_ascii_lowercase();
         let permitted =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
-        let valid = (2..=32).contains(&folded.len()) && folded.bytes().all(permitted);
+        let valid = (2..=32).contains(&folded.len())
+            && folded.bytes().all(permitted)
+            && folded.bytes().any(|byte| byte.is_ascii_alphanumeric())
+            && !folded.contains("..");
         if valid { Ok(Self(folded)) } else { Err(InvalidUsername) }
     }
 
@@ -45,7 +50,7 @@ pub(crate) struct InvalidEmail;
 
 impl fmt::Display for InvalidEmail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be an e-mail address of at most 254 bytes with one '@'")
+        f.write_str("must be an e-mail address: at most 254 bytes of ASCII with one '@' and a host name, unquoted")
     }
 }
 
@@ -53,13 +58,24 @@ impl Email {
     /// The longest address that fits into an SMTP path (RFC 5321, erratum 1690).
     const BYTES_MAX: usize = 254;
 
-    /// Reads an address. What lettre cannot put into a header is refused here, so that no mail waits for ever and no
-    /// line break reaches a header.
+    /// The longest local part of RFC 5321, and the longest label of a host name.
+    const LOCAL_BYTES_MAX: usize = 64;
+    const LABEL_BYTES_MAX: usize = 63;
+
+    /// Reads an address, as the user service does: ASCII, unquoted, a host name after the `@`. What cannot stand in a
+    /// mail's header as it is does not come this far, so no line break reaches one and no mail waits for ever.
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidEmail> {
-        let plain =
-            text.len() <= Self::BYTES_MAX && !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
-        let one_at = text.bytes().filter(|byte| *byte == b'@').count() == 1;
-        if !plain || !one_at || text.parse::<lettre::Address>().is_err() {
+        let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
+        let sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+        let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(sign);
+        let label = |label: &str| {
+            (1..=Self::LABEL_BYTES_MAX).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let plain = local.len() <= Self::LOCAL_BYTES_MAX && local.split('.').all(atom) && domain.split('.').all(label);
+        if text.len() > Self::BYTES_MAX || !plain || text.parse::<lettre::Address>().is_err() {
             return Err(InvalidEmail);
         }
         Ok(Self {
@@ -82,7 +98,7 @@ impl Email {
 /// Addresses are compared without regard to case. Mail goes to the stored spelling only, so that a spelling that merely
 /// folds to it gets nothing.
 pub(crate) fn fold(email: &str) -> String {
-    email.to_lowercase()
+    email.to_ascii_lowercase()
 }
 
 /// What somebody calls an account by at `Login`.
@@ -113,7 +129,7 @@ mod tests {
     fn a_username_is_folded_and_bounded() {
         assert_eq!(Username::parse("Ada.L-1_x").expect("valid").as_str(), "ada.l-1_x");
         let long = "a".repeat(33);
-        for text in ["a", "", "a b", "añ", "a\0b", "a/b", "Ａda", long.as_str()] {
+        for text in ["a", "", "a b", "añ", "a\0b", "a/b", "a..b", "--", "Ａda", long.as_str()] {
             assert!(Username::parse(text).is_err(), "{text:?}");
         }
     }
@@ -134,6 +150,11 @@ mod tests {
             "a@",
             "@b",
             "a@b@c",
+            "é@b.org",
+            "a@é.org",
+            "\"a\"@b.org",
+            "a@-b.org",
+            "a..b@c.org",
             "a b@c.org",
             "a@b.org\r\nbcc: c@d.org",
             "a@b.org\0",

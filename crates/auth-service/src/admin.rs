@@ -1,7 +1,7 @@
 //! What an operator does at the machine, without an RPC.
 
 use tidings_ids::UserId;
-use tidings_rpc::{Problem, Violations, text::TextRule};
+use tidings_rpc::{Problem, Violations};
 
 use crate::{
     Error, Service,
@@ -40,7 +40,7 @@ pub async fn create_admin(service: &Service, admin: NewAdmin) -> Result<UserId, 
     let username = violations.username(&admin.username);
     let email = violations.email(&admin.email);
     let password = violations.password("password", password::NEW, admin.password.expose_secret().to_owned());
-    let display_name = violations.text("display_name", TextRule::OPTIONAL_NAME, admin.display_name);
+    let display_name = violations.display_name(admin.display_name);
     let (Some(username), Some(email), Some(password), Some(display_name)) = (username, email, password, display_name)
     else {
         return Err(Error::Fields(violations).into());

@@ -33,6 +33,7 @@ pub(crate) trait Fields {
     fn identifier(&mut self, text: &str) -> Option<Identifier>;
     fn password(&mut self, field: &'static str, rule: TextRule, text: String) -> Option<SecretString>;
     fn text(&mut self, field: &'static str, rule: TextRule, text: String) -> Option<String>;
+    fn display_name(&mut self, text: String) -> Option<String>;
     fn token(&mut self, field: &'static str, text: String) -> Option<SecretString>;
     fn request_id(&mut self, text: &str) -> Option<RequestId>;
 }
@@ -68,6 +69,16 @@ impl Fields for Violations {
     fn text(&mut self, field: &'static str, rule: TextRule, text: String) -> Option<String> {
         self.check(field, rule.check(&text))?;
         Some(text)
+    }
+
+    fn display_name(&mut self, text: String) -> Option<String> {
+        // Empty means the username; what is given must show something.
+        let rule = if text.is_empty() {
+            TextRule::OPTIONAL_NAME
+        } else {
+            TextRule::NAME
+        };
+        self.text("display_name", rule, text)
     }
 
     fn token(&mut self, field: &'static str, text: String) -> Option<SecretString> {

@@ -22,8 +22,8 @@ const FROM_THE_START: time::Duration = time::Duration::minutes(15);
 /// Entries of one frame.
 const BATCH_MAX: i64 = 500;
 
-/// Postgres is asked this often: a feed is to act within a second.
-const POLL_EVERY: Duration = Duration::from_millis(400);
+/// Postgres is asked this often: a feed is to act within a second, and the heartbeat keeps its beat.
+const POLL_EVERY: Duration = Duration::from_millis(250);
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
@@ -97,7 +97,10 @@ impl Feeder<'_> {
     /// Feeds the stream until it ends, and says how; `None` when the reader went away.
     async fn run(mut self) -> Option<Problem> {
         let mut wake = self.auth.wake.revocations.subscribe();
-        let mut head = self.head().await.ok()?;
+        let mut head = match self.head().await {
+            Ok(head) => head,
+            Err(problem) => return Some(problem),
+        };
         let mut beat = Instant::now();
         // The first frame is a heartbeat, so that the reader knows where the stream begins.
         let mut outcome = self.send(Frame::Heartbeat { head, sent: self.sent }).await;

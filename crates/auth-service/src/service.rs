@@ -50,7 +50,7 @@ impl AuthService for Rpcs {
         let username = violations.username(&request.username);
         let email = violations.email(&request.email);
         let password = violations.password("password", password::NEW, std::mem::take(&mut request.password));
-        let display_name = violations.text("display_name", TextRule::OPTIONAL_NAME, request.display_name.clone());
+        let display_name = violations.display_name(request.display_name.clone());
         let bio = violations.text("bio", TextRule::DESCRIPTION, request.bio.clone());
         let request_id = violations.request_id(&request.request_id);
         let (Some(username), Some(email), Some(password), Some(display_name), Some(bio), true) =

@@ -40,7 +40,7 @@ pub(super) fn verify_email(public_url: &str, username: &str, token: &str) -> Let
              {public_url}/verify-email#token={token}\n\n\
              Or give this token to the program that you use:\n\n\
              {token}\n\n\
-             If it is not yours, do nothing: nobody can use the account without this mail.\n"
+             If it is not yours, do nothing: the address stays unconfirmed.\n"
         ),
     }
 }
