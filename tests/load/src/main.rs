@@ -12,11 +12,11 @@ const FAILED: u8 = 2;
 
 const RATE_LIMITS: &str = "\
 One client plays many users here, all from one address, so the server's rate limits must be raised for it: start the server with
-`--rate-limit-factor 1000`, or with TIDINGS_RATE_LIMIT_FACTOR=1000 in its environment. Without that it works too, for days.";
+`--rate-factor 1000`, or with TIDINGS_RATE_FACTOR=1000 in its environment. Without that it works too, for days.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  tidings dev --rate-limit-factor 1000                          the server, in another shell
+  tidings dev --rate-factor 1000                                the server, in another shell
   tidings-load replay messages.jsonl.gz --logs 2                the first two logs
   tidings-load replay messages.jsonl.gz --logs 2                again: nothing is stored twice
   tidings-load replay messages.jsonl.gz --run b                 everything again, as other people

@@ -25,7 +25,7 @@ const RATE_LIMITED_OFTEN: u64 = 200;
 
 /// What is told when rate limits are met often.
 pub const RATE_LIMIT_HINT: &str = "the server's rate limits slow this down: one client plays many users. Start the server with \
-                                   --rate-limit-factor 1000 (or TIDINGS_RATE_LIMIT_FACTOR=1000)";
+                                   --rate-factor 1000 (or TIDINGS_RATE_FACTOR=1000)";
 
 /// Shows how far a replay is, until it is dropped.
 #[derive(Debug)]

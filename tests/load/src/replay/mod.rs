@@ -71,7 +71,7 @@ pub async fn replay(options: &Options) -> anyhow::Result<Summary> {
     let client = Client::new(&client_options, Arc::clone(&meter), Source::system())?;
     let server = client.server_info().await.with_context(|| {
         format!(
-            "no server at {}: start one with `tidings dev --rate-limit-factor 1000`",
+            "no server at {}: start one with `tidings dev --rate-factor 1000`",
             options.target
         )
     })?;
