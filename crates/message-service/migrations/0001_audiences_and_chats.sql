@@ -47,6 +47,8 @@ create table messages.chats (
     history smallint not null,
     archived boolean not null,
     removed boolean not null default false,
+    -- Removed, but not all members' logs say so yet.
+    ending boolean not null default false,
     slow_mode_interval_secs integer not null,
     assistant_user_id uuid,
     -- The number of the last change of the audience that stands in this chat's log.

@@ -25,11 +25,11 @@ use tokio::sync::{
     oneshot,
 };
 
-pub(crate) use item::{Item, Outcome, ResponseTo, SendError};
+pub(crate) use item::{Item, Outcome, ResponseTo, SendError, muted};
 use postgres::PostgresStore;
 use shard::{Job, Shard};
 
-use crate::bus::Bus;
+use crate::{Background, bus::Bus};
 
 /// Sends that wait in one shard; more are refused with `OVERLOADED`. A shard does thousands a second, so this is well below the
 /// ten seconds that a call has; and with texts of 32 KiB it is 64 MiB at the very worst.
@@ -44,21 +44,31 @@ pub(crate) struct Sends {
     shards: Arc<[mpsc::Sender<Job>]>,
 }
 
-impl Sends {
-    /// Starts `count` shards, each with a connection of its own. They end when the process drains and nothing is left to do.
-    pub(crate) fn start(count: usize, settings: &Settings, pool: &Pool, bus: &Bus, drain: &Drain) -> Self {
-        let shards = (0..count.max(1)).map(|_| {
-            let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-            let store = PostgresStore::new(settings.clone(), pool.clone());
-            let shard = Shard::new(store, bus.clone());
-            drain.spawn(shard.run(receiver, drain.clone(), QUIET));
-            sender
-        });
-        Self {
-            shards: shards.collect(),
-        }
+/// The shards, each with a connection of its own, and who hands sends to them. They end when the process drains and nothing is left
+/// to do.
+pub(crate) fn build(
+    count: usize,
+    settings: &Settings,
+    pool: &Pool,
+    bus: &Bus,
+    drain: &Drain,
+) -> (Sends, Vec<Background>) {
+    let mut shards: Vec<Background> = Vec::new();
+    let mut senders = Vec::new();
+    for _ in 0..count.max(1) {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let store = PostgresStore::new(settings.clone(), pool.clone());
+        shards.push(Box::pin(Shard::new(store, bus.clone()).run(
+            receiver,
+            drain.clone(),
+            QUIET,
+        )));
+        senders.push(sender);
     }
+    (Sends { shards: senders.into() }, shards)
+}
 
+impl Sends {
     /// Stores a message, or says why not. The answer comes after the commit.
     pub(crate) async fn send(&self, item: Arc<Item>) -> Result<Outcome, SendError> {
         let shard = &self.shards[shard_of(item.chat_id, self.shards.len())];

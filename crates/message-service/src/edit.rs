@@ -1,0 +1,286 @@
+//! Editing and deleting messages. Each runs under the lock of the chat's row, which gives the change its place in the log, and
+//! checks in the contract's order: access, repetition, etag, effect.
+
+use sqlx::{PgConnection, types::Json};
+use tidings_db::{Pool, transaction};
+use tidings_ids::{MessageId, UserId};
+use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_message::v1::{MessageType, ResponseState};
+use tidings_rpc::Problem;
+use time::OffsetDateTime;
+
+use crate::{
+    Error,
+    access::{Access, lock_chat},
+    bus::Bus,
+    membership::user_log::{self, Entry, EntryKind},
+    message::{Message, MessageRow, Metadata},
+    read,
+    requests::{Call, Earlier},
+};
+
+/// What an edit changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit {
+    pub(crate) message_id: MessageId,
+    pub(crate) text: Option<String>,
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) etag: String,
+}
+
+/// What a deletion removes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deletion {
+    pub(crate) message_id: MessageId,
+    pub(crate) etag: String,
+}
+
+/// A message that its reader has hidden, and since when.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    pub(crate) row: MessageRow,
+    pub(crate) hide_time: OffsetDateTime,
+}
+
+/// Edits a message and returns it as it is then.
+pub(crate) async fn update_message(pool: &Pool, bus: &Bus, call: &Call, edit: &Edit) -> Result<Message, Error> {
+    let message = transaction!(pool, |tx| -> Result<Message, Error> {
+        let access = begin(tx, call).await?;
+        if let Earlier::Same(id) = call.look_up(tx).await? {
+            return found_whole(tx, call, id.into()).await;
+        }
+        let row = found(tx, call, edit.message_id).await?;
+        check_editable(call.caller_id, &row, edit)?;
+        access.check_writable()?;
+        store_edit(tx, &row, edit).await?;
+        log(tx, &row, 11, call.caller_id).await?;
+        call.remember(tx, row.message_id.uuid()).await?;
+        found_whole(tx, call, row.message_id).await
+    })?;
+    bus.moved([call.chat_id], []);
+    Ok(message)
+}
+
+/// Deletes a message for all and returns the tombstone.
+pub(crate) async fn delete_for_all(pool: &Pool, bus: &Bus, call: &Call, deletion: &Deletion) -> Result<Message, Error> {
+    let message = transaction!(pool, |tx| -> Result<Message, Error> {
+        let access = begin(tx, call).await?;
+        if let Earlier::Same(id) = call.look_up(tx).await? {
+            return found_whole(tx, call, id.into()).await;
+        }
+        let row = found(tx, call, deletion.message_id).await?;
+        if row.sender_id != call.caller_id && !access.is_admin() {
+            return Err(Problem::new(ErrorReason::PermissionMissing).into());
+        }
+        if !row.is_deleted() {
+            check_etag(&row, &deletion.etag)?;
+            store_tombstone(tx, &row).await?;
+            log(tx, &row, 12, call.caller_id).await?;
+        }
+        call.remember(tx, row.message_id.uuid()).await?;
+        found_whole(tx, call, row.message_id).await
+    })?;
+    bus.moved([call.chat_id], []);
+    Ok(message)
+}
+
+/// Hides a message from the caller.
+pub(crate) async fn delete_for_me(pool: &Pool, bus: &Bus, call: &Call, deletion: &Deletion) -> Result<Hidden, Error> {
+    let hidden = transaction!(pool, |tx| -> Result<Hidden, Error> {
+        begin(tx, call).await?;
+        let id = match call.look_up(tx).await? {
+            Earlier::Same(id) => id.into(),
+            Earlier::Nothing => deletion.message_id,
+        };
+        let row = visible(tx, call, id).await?;
+        if !row.hidden {
+            check_etag(&row, &deletion.etag)?;
+            let kind = EntryKind::MessageHidden {
+                message_id: row.message_id,
+                sequence: row.sequence,
+            };
+            let entry = Entry {
+                user_id: call.caller_id,
+                actor_id: call.caller_id,
+                chat_id: call.chat_id,
+                kind,
+            };
+            hide(tx, call, &row).await?;
+            call.remember(tx, row.message_id.uuid()).await?;
+            user_log::append(tx, &[entry]).await?;
+        }
+        let hide_time = hide_time(tx, call, &row).await?;
+        Ok(Hidden { row, hide_time })
+    })?;
+    bus.moved([], [call.caller_id]);
+    Ok(hidden)
+}
+
+/// Takes the chat's row, and then asks whether the caller is a member.
+async fn begin(tx: &mut PgConnection, call: &Call) -> Result<Access, Error> {
+    lock_chat(tx, call.chat_id).await?;
+    Access::of(tx, call.chat_id, call.caller_id).await
+}
+
+/// The message, unless the caller may not see it or has hidden it.
+async fn found(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<MessageRow, Error> {
+    let row = visible(tx, call, id).await?;
+    if row.hidden {
+        Err(Problem::not_found().into())
+    } else {
+        Ok(row)
+    }
+}
+
+/// The message, unless the caller may not see it.
+async fn visible(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<MessageRow, Error> {
+    let rows = read::rows_by_id(tx, call.chat_id, call.caller_id, &[id]).await?;
+    rows.into_iter().next().ok_or_else(|| Problem::not_found().into())
+}
+
+async fn found_whole(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<Message, Error> {
+    let row = found(&mut *tx, call, id).await?;
+    let mut messages = read::complete(tx, vec![row]).await?;
+    Ok(messages.pop().expect("one row makes one message"))
+}
+
+fn check_etag(row: &MessageRow, etag: &str) -> Result<(), Problem> {
+    if etag.is_empty() || etag == row.etag() {
+        Ok(())
+    } else {
+        Err(Problem::new(ErrorReason::EtagMismatch))
+    }
+}
+
+fn check_editable(caller_id: UserId, row: &MessageRow, edit: &Edit) -> Result<(), Problem> {
+    if row.message_type() == MessageType::System {
+        return Err(Problem::new(ErrorReason::KindUnsuitable));
+    }
+    if row.sender_id != caller_id {
+        return Err(Problem::new(ErrorReason::PermissionMissing));
+    }
+    check_etag(row, &edit.etag)?;
+    let unfinished = row
+        .response_state()
+        .is_some_and(|state| state != ResponseState::Finished);
+    if row.is_deleted() || unfinished {
+        return Err(Problem::new(ErrorReason::StateUnsuitable));
+    }
+    if edit.text.as_deref() == Some("") && row.attachment_ids.is_none() {
+        return Err(Problem::field(
+            "text",
+            "must not be empty where there are no attachments",
+        ));
+    }
+    Ok(())
+}
+
+/// The text before goes to the revisions.
+async fn store_edit(tx: &mut PgConnection, row: &MessageRow, edit: &Edit) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into messages.message_revisions (chat_id, message_id, revision, body, metadata, create_time)
+         select m.chat_id, m.message_id, m.revision, m.body, m.metadata, coalesce(m.update_time, m.create_time)
+         from messages.messages m
+         where m.chat_id = $1 and m.sequence = $2",
+        row.chat_id.uuid(),
+        row.sequence,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let metadata = edit.metadata.as_ref().filter(|metadata| !metadata.is_empty()).map(Json);
+    sqlx::query!(
+        "update messages.messages
+         set body = coalesce($3, body),
+             metadata = case when $4 then $5 else metadata end,
+             revision = revision + 1,
+             update_time = clock_timestamp()
+         where chat_id = $1 and sequence = $2",
+        row.chat_id.uuid(),
+        row.sequence,
+        edit.text,
+        edit.metadata.is_some(),
+        metadata as Option<Json<&Metadata>>,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The words are gone: from the row, from the revisions, and with the attachments from the store (see the sweeper).
+async fn store_tombstone(tx: &mut PgConnection, row: &MessageRow) -> Result<(), Error> {
+    sqlx::query!(
+        "update messages.messages
+         set body = '', metadata = null, attachment_ids = null, revision = revision + 1, delete_time = clock_timestamp()
+         where chat_id = $1 and sequence = $2",
+        row.chat_id.uuid(),
+        row.sequence,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "delete from messages.message_revisions where chat_id = $1 and message_id = $2",
+        row.chat_id.uuid(),
+        row.message_id.uuid(),
+    )
+    .execute(&mut *tx)
+    .await?;
+    if let Some(ids) = &row.attachment_ids {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        sqlx::query!(
+            "update messages.attachments set state = 3 where chat_id = $1 and attachment_id = any ($2)",
+            row.chat_id.uuid(),
+            &ids,
+        )
+        .execute(tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The chat's next change: this message, as it is now.
+async fn log(tx: &mut PgConnection, row: &MessageRow, kind: i16, actor_id: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "with moved as (
+             update messages.chats
+             set last_position = last_position + 1
+             where chat_id = $1
+             returning last_position
+         )
+         insert into messages.changes (chat_id, position, kind, actor_id, message_id, sequence, revision, create_time)
+         select $1, last_position, $2, $3, $4, $5, $6, clock_timestamp()
+         from moved",
+        row.chat_id.uuid(),
+        kind,
+        actor_id.uuid(),
+        row.message_id.uuid(),
+        row.sequence,
+        row.revision + 1,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn hide(tx: &mut PgConnection, call: &Call, row: &MessageRow) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into messages.hidden_messages (chat_id, user_id, sequence, create_time)
+         values ($1, $2, $3, clock_timestamp())",
+        call.chat_id.uuid(),
+        call.caller_id.uuid(),
+        row.sequence,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn hide_time(tx: &mut PgConnection, call: &Call, row: &MessageRow) -> Result<OffsetDateTime, Error> {
+    Ok(sqlx::query_scalar!(
+        "select create_time from messages.hidden_messages where chat_id = $1 and user_id = $2 and sequence = $3",
+        call.chat_id.uuid(),
+        call.caller_id.uuid(),
+        row.sequence,
+    )
+    .fetch_one(tx)
+    .await?)
+}

@@ -1,0 +1,19 @@
+//! What the chat service decides about audiences, and what is kept of it here.
+//!
+//! | file | one job |
+//! | --- | --- |
+//! | `change` | a change of an audience, and the rule of its number |
+//! | `apply` | applies changes in their order, in bounded transactions, each fenced against being applied twice |
+//! | `pieces` | the statements of one transaction |
+//! | `user_log` | entries of users' own logs |
+//! | `activity` | the order of a user's chats |
+
+mod activity;
+mod apply;
+mod change;
+mod pieces;
+pub(crate) mod user_log;
+
+pub(crate) use activity::{ChatActivity, Cursor, UNREAD_MAX, list_chat_activity};
+pub(crate) use apply::apply;
+pub(crate) use change::{AudienceChange, Change, ChatFacts, MemberPut};

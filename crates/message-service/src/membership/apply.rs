@@ -1,0 +1,158 @@
+//! Applies changes of an audience in their order.
+//!
+//! A change may concern 500 chats or 10,000 members, so it is applied in pieces, each a bounded transaction. The first piece is what
+//! everything is decided by (the member's row, the audience's row, the chat's row): from its commit on, sends and reads that begin
+//! go by it. The others write the change into the logs. Only when all are done does the audience's `applied_number` move, and
+//! only then is the change answered as applied. Whoever delivers it again, after a crash or beside us, goes on where the pieces
+//! stopped: each is fenced by what it wrote, under the lock of the audience's row.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use tidings_db::{Pool, transaction};
+use tidings_ids::{AudienceId, ChatId, UserId};
+
+use super::{
+    change::{AudienceChange, Change, Turn, turn},
+    pieces::{self, MemberStep},
+    user_log::{self, Entry},
+};
+use crate::{Error, bus::Bus};
+
+/// Rows of logs that one transaction writes at the most, so that it holds the rows of chats for some milliseconds only.
+const PIECE_ROWS_MAX: usize = 200;
+
+/// One transaction's work.
+pub(super) struct Piece {
+    /// Rows that may still be written.
+    pub(super) left: usize,
+    /// Chats whose logs have moved.
+    pub(super) chats: BTreeSet<ChatId>,
+    /// Entries of users' logs, written at the end, in the order of the users.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Applies what is due of `changes`, which are in the order of their numbers, and returns the number of the last change of the
+/// audience that is applied.
+///
+/// # Errors
+///
+/// When Postgres does not do it. What was applied stays, and a repetition goes on from there.
+pub(crate) async fn apply(
+    pool: &Pool,
+    bus: &Bus,
+    audience_id: AudienceId,
+    changes: &[AudienceChange],
+) -> Result<i64, Error> {
+    loop {
+        let (applied_number, goes_on, piece) = transaction!(pool, |tx| -> Result<_, Error> {
+            apply_piece(tx, audience_id, changes).await
+        })?;
+        let users: BTreeSet<UserId> = piece.entries.iter().map(|entry| entry.user_id).collect();
+        bus.moved(piece.chats, users);
+        if !goes_on {
+            return Ok(applied_number);
+        }
+    }
+}
+
+/// One transaction: as many changes as its rows allow, or a part of one. Says how far the audience is, and whether more is due.
+async fn apply_piece(
+    tx: &mut PgConnection,
+    audience_id: AudienceId,
+    changes: &[AudienceChange],
+) -> Result<(i64, bool, Piece), Error> {
+    let mut applied = pieces::lock_audience(tx, audience_id).await?;
+    let mut piece = Piece {
+        left: PIECE_ROWS_MAX,
+        chats: BTreeSet::new(),
+        entries: Vec::new(),
+    };
+    let mut goes_on = false;
+    for change in changes {
+        match turn(applied, change.number) {
+            Turn::Applied => continue,
+            Turn::Early => break,
+            Turn::Due if piece.left == 0 => {
+                goes_on = true;
+                break;
+            }
+            Turn::Due => {}
+        }
+        if !apply_change(tx, audience_id, change, &mut piece).await? {
+            goes_on = true;
+            break;
+        }
+        applied = change.number;
+    }
+    pieces::set_applied(tx, audience_id, applied).await?;
+    user_log::append(tx, &piece.entries).await?;
+    Ok((applied, goes_on, piece))
+}
+
+/// Applies a change as far as the piece allows; whether it is applied wholly.
+async fn apply_change(
+    tx: &mut PgConnection,
+    audience_id: AudienceId,
+    change: &AudienceChange,
+    piece: &mut Piece,
+) -> Result<bool, Error> {
+    match &change.change {
+        Change::ChatAdded(facts) => {
+            if pieces::insert_chat(tx, audience_id, change, facts).await? {
+                piece.wrote(facts.chat_id);
+            }
+            pieces::tell_members_of_chat(tx, audience_id, change, facts.chat_id, piece).await
+        }
+        Change::ChatUpdated(facts) => {
+            if pieces::update_chat(tx, audience_id, change, facts).await? {
+                piece.wrote(facts.chat_id);
+            }
+            Ok(true)
+        }
+        Change::ChatRemoved(chat_id) => pieces::remove_chat(tx, audience_id, change, *chat_id, piece).await,
+        Change::MemberPut(member) => match pieces::put_member(tx, audience_id, change.number, member).await? {
+            MemberStep::Nothing => Ok(true),
+            step => pieces::write_into_chats(tx, audience_id, change, member.user_id, step, piece).await,
+        },
+        Change::MemberRemoved { user_id, reason } => {
+            match pieces::remove_member(tx, audience_id, change.number, *user_id, *reason).await? {
+                MemberStep::Nothing => Ok(true),
+                step => pieces::write_into_chats(tx, audience_id, change, *user_id, step, piece).await,
+            }
+        }
+        Change::AudienceRemoved => remove_audience(tx, audience_id, change, piece).await,
+    }
+}
+
+/// The audience's row first, alone: from its commit on every check fails. Then its chats one by one, then its members.
+async fn remove_audience(
+    tx: &mut PgConnection,
+    audience_id: AudienceId,
+    change: &AudienceChange,
+    piece: &mut Piece,
+) -> Result<bool, Error> {
+    if pieces::close_audience(tx, audience_id).await? {
+        return Ok(false);
+    }
+    while let Some(chat_id) = pieces::next_chat(tx, audience_id).await? {
+        if !pieces::remove_chat(tx, audience_id, change, chat_id, piece).await? {
+            return Ok(false);
+        }
+    }
+    pieces::end_members(tx, audience_id, change.number, piece).await
+}
+
+impl Piece {
+    /// An entry of a chat's log was written.
+    pub(super) fn wrote(&mut self, chat_id: ChatId) {
+        self.chats.insert(chat_id);
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// An entry of a user's log is to be written.
+    pub(super) fn tell(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        self.left = self.left.saturating_sub(1);
+    }
+}
