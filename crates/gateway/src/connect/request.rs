@@ -1,0 +1,102 @@
+//! What a Connect request says beside its message, and its body within the limits.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderName,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
+use http_body_util::BodyExt as _;
+use tidings_proto_common::v1::ErrorReason;
+use tidings_rpc::{Problem, deadline as deadlines};
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+
+use super::gzip;
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
+const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
+
+/// The framing of a request with one envelope.
+const ENVELOPE_BYTES: usize = 5;
+
+/// Checks the version of the protocol, which need not be named: curl does not.
+pub fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(PROTOCOL_VERSION) {
+        Some(version) if version != "1" => Err(Problem::field(PROTOCOL_VERSION.as_str(), "must be 1")),
+        _ => Ok(()),
+    }
+}
+
+/// When the caller's patience ends: `None` when the caller does not say.
+///
+/// # Errors
+///
+/// `FIELD_INVALID` for what is no number of up to 10 digits, `DEADLINE_EXCEEDED` for 0.
+pub fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Problem> {
+    let Some(value) = headers.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let digits = value
+        .to_str()
+        .ok()
+        .filter(|text| (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let millis: Option<u64> = digits.and_then(|digits| digits.parse().ok());
+    match millis {
+        None => Err(Problem::field(
+            TIMEOUT.as_str(),
+            "must be milliseconds of up to 10 digits",
+        )),
+        Some(0) => Err(Problem::new(ErrorReason::DeadlineExceeded)),
+        Some(millis) => Ok(Some(Instant::now() + Duration::from_millis(millis).min(deadlines::MAX))),
+    }
+}
+
+/// The body, of which no more than `bytes_max` and an envelope is ever read.
+///
+/// # Errors
+///
+/// `MESSAGE_TOO_LARGE`, at once when the length is announced; `DEADLINE_EXCEEDED`; `CANCELLED` when it breaks off.
+pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, deadline: Instant) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", bytes_max);
+    let limit = bytes_max + ENVELOPE_BYTES;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let collect = async {
+        let mut body = body;
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::new(ErrorReason::Cancelled))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    };
+    let late = |_| Problem::new(ErrorReason::DeadlineExceeded);
+    timeout_at(deadline, collect).await.map_err(late)?
+}
+
+/// The message of a body that is one.
+///
+/// # Errors
+///
+/// `MESSAGE_TOO_LARGE`, `FIELD_INVALID`, and `METHOD_UNKNOWN` for an encoding other than gzip.
+pub fn unary(headers: &HeaderMap, body: Bytes, bytes_max: usize) -> Result<Bytes, Problem> {
+    let message = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+        None | Some(b"identity") => body,
+        Some(b"gzip") => gzip::decompress(&body, bytes_max)?,
+        Some(_) => return Err(gzip::unknown_encoding()),
+    };
+    if message.len() > bytes_max {
+        return Err(Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", bytes_max));
+    }
+    Ok(message)
+}

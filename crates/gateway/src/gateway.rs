@@ -1,0 +1,275 @@
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt as _;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Version,
+    header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_gateway::v1::gateway_service_server::GatewayServiceServer;
+use tidings_rpc::{App, ClientAddress, Environment, Health, Problem};
+use tonic::{Status, body::Body};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+use tower_http::cors::CorsLayer;
+use tracing::{Instrument as _, Span, field};
+
+use crate::{
+    Config, DESCRIPTORS, InvalidDescriptors, Upstreams,
+    admission::{Admission, Admitted},
+    catalogue::Catalogue,
+    connect::{self, Connect},
+    cors,
+    dispatch::Dispatch,
+    headers,
+    info::Info,
+    jwks::Jwks,
+    media,
+    network::Network,
+    pages::Pages,
+    reflection::public_descriptors,
+    upstreams::{self, Serving},
+};
+
+/// The public port's service, for [`tidings_rpc::serve`] with [`PortLimits::PUBLIC`](tidings_rpc::PortLimits::PUBLIC).
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    cors: CorsLayer,
+}
+
+#[derive(Debug)]
+struct Shared {
+    environment: Environment,
+    trusted_proxies: Vec<Network>,
+    dispatch: Arc<Dispatch>,
+    admission: Arc<Admission>,
+    connect: Connect,
+    pages: Pages,
+    upstreams: Upstreams,
+    serving: Serving,
+    health: Health,
+}
+
+impl Gateway {
+    /// The gateway to these services. Nothing runs until [`start`](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// When the descriptors that it was built with are not fit, which is an error in the build.
+    pub fn new(environment: &Environment, config: &Config, upstreams: Upstreams) -> Result<Self, InvalidDescriptors> {
+        Self::with_descriptors(environment, config, upstreams, &DESCRIPTORS)
+    }
+
+    /// The gateway that offers the packages in these descriptor sets only.
+    ///
+    /// # Errors
+    ///
+    /// When they do not parse, or an RPC in them has no policy or no service.
+    pub fn with_descriptors(
+        environment: &Environment,
+        config: &Config,
+        upstreams: Upstreams,
+        sets: &[&[u8]],
+    ) -> Result<Self, InvalidDescriptors> {
+        let catalogue = Catalogue::new(sets)?;
+        let serving = Serving::default();
+        let info = Info::new(environment, config, upstreams.clone(), serving.clone());
+        let (own, health) = App::new(environment)
+            .descriptors(tidings_proto_gateway::FILE_DESCRIPTOR_SET)
+            .reflecting(public_descriptors(&catalogue))
+            .add(GatewayServiceServer::new(info))
+            .build()?;
+        let drain = environment.drain.clone();
+        let dispatch = Arc::new(Dispatch::new(
+            catalogue,
+            upstreams.clone(),
+            own,
+            config.reflection,
+            drain,
+        ));
+        let admission = Arc::new(Admission::new(environment));
+        let shared = Shared {
+            environment: environment.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            connect: Connect::new(Arc::clone(&dispatch), Arc::clone(&admission)),
+            pages: Pages::new(serving.clone(), Jwks::new(upstreams.auth.clone()), config.web),
+            dispatch,
+            admission,
+            upstreams,
+            serving,
+            health,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            cors: cors::layer(&config.cors),
+        })
+    }
+
+    /// Begins to watch whether the services serve, until the process stops.
+    pub fn start(&self) {
+        let shared = &self.shared;
+        let drain = shared.environment.drain.clone();
+        let watch = upstreams::watch(
+            shared.upstreams.clone(),
+            shared.serving.clone(),
+            shared.health.clone(),
+            drain,
+        );
+        // Nobody waits for it but the drain.
+        drop(shared.environment.drain.spawn(watch));
+    }
+
+    /// Whether all services serve, as far as is known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shared.serving.all()
+    }
+
+    async fn serve(self, mut request: Request<Body>) -> Response<Body> {
+        // Where the call comes from, once, for all that asks for it later.
+        if let Some(ClientAddress(connection)) = request.extensions().get().copied() {
+            let client = headers::client_address(connection, request.headers(), &self.shared.trusted_proxies);
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        if is_grpc(request.headers()) {
+            // The one protocol that browsers cannot speak, and the one that most calls come in.
+            return self.shared.grpc(request).await;
+        }
+        let browsers = self.cors.layer(Browsers(self.shared));
+        match browsers.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl Shared {
+    /// gRPC, and what was translated into it.
+    async fn grpc(&self, request: Request<Body>) -> Response<Body> {
+        self.grpc_guarded(request)
+            .await
+            .unwrap_or_else(|problem| Status::from(problem).into_http())
+    }
+
+    async fn grpc_guarded(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        // HTTP/1.1 loses the trailers on its way to most clients.
+        if is_grpc(request.headers()) && request.version() < Version::HTTP_2 {
+            return Err(Problem::new(ErrorReason::MethodUnknown));
+        }
+        let path = request.uri().path();
+        let target = self.dispatch.target(path)?;
+        Span::current().record("path", path);
+        let permit = self.admission.enter(target.streams())?;
+        let response = match target.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        Ok(response.map(|body| Admitted::body(body, permit)))
+    }
+
+    /// Everything that browsers speak.
+    async fn http(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        if is_grpc_web(request.headers()) {
+            let grpc = service_fn(move |mut request: Request<Body>| {
+                // It is gRPC by now, whatever it came over.
+                *request.version_mut() = Version::HTTP_2;
+                let shared = Arc::clone(&self);
+                async move { Ok::<_, Infallible>(shared.grpc(request).await) }
+            });
+            return match GrpcWebLayer::new().layer(grpc).oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+        }
+        let path = request.uri().path();
+        let mut response = if path.starts_with(media::PREFIX) {
+            media::serve(&self.upstreams, &self.admission, request).await
+        } else if let Some(page) = self.pages.get(request.method(), path).await {
+            page
+        } else {
+            self.connect.serve(request).await
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// What stands behind the answers to browsers that ask first.
+#[derive(Clone)]
+struct Browsers(Arc<Shared>);
+
+impl Service<Request<Body>> for Browsers {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(Arc::clone(&self.0).http(request).map(Ok))
+    }
+}
+
+impl Service<Request<Body>> for Gateway {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let gateway = self.clone();
+        let is_grpc = is_grpc(request.headers());
+        // The span continues the client's trace, and calls to services continue the span. The service writes the call's log line.
+        let span = tracing::info_span!("gateway", path = field::Empty, otel.kind = "server");
+        tidings_telemetry::continue_trace(&span, request.headers());
+        let served = AssertUnwindSafe(gateway.serve(request).instrument(span)).catch_unwind();
+        Box::pin(async move {
+            Ok(served.await.unwrap_or_else(|_panic| {
+                // The panic hook has logged where.
+                let status = Status::from(Problem::new(ErrorReason::Internal));
+                if is_grpc {
+                    status.into_http()
+                } else {
+                    connect::error::response(&status)
+                }
+            }))
+        })
+    }
+}
+
+/// Whether a request is gRPC, as opposed to gRPC-Web and to what only begins alike.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
+    })
+}
+
+/// The content types of gRPC-Web that are translated.
+fn is_grpc_web(headers: &HeaderMap) -> bool {
+    const TYPES: [&[u8]; 4] = [
+        b"application/grpc-web",
+        b"application/grpc-web+proto",
+        b"application/grpc-web-text",
+        b"application/grpc-web-text+proto",
+    ];
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| TYPES.contains(&value.as_bytes()))
+}

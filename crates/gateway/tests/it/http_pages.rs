@@ -1,0 +1,167 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::Method;
+use tidings_gateway::{Config, DESCRIPTORS, Gateway, Upstreams};
+use tidings_rpc::Slot;
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::{
+    calls::{Answer, INFO, LOGIN, framed, request},
+    world::{Settings, Shape, World},
+};
+
+async fn get(world: &World, path: &str) -> Answer {
+    world.send(request(Method::GET, path, &[], "")).await
+}
+
+#[tokio::test]
+async fn the_deployment_is_whole_when_every_service_serves() {
+    let world = World::new(Shape::Local).await;
+    world.gateway.start();
+    let answer = get(&world, "/healthz").await;
+    assert_eq!(
+        (answer.http.as_u16(), &answer.json()["status"]),
+        (503, &"NOT_SERVING".into())
+    );
+    let serves = async || get(&world, "/healthz").await.json()["services"]["auth"] == true;
+    for _ in 0..500 {
+        if serves().await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // Auth and message serve; user and chat are not there.
+    let json = get(&world, "/healthz").await.json();
+    assert_eq!(
+        json["services"],
+        serde_json::json!({"auth": true, "chat": false, "gateway": true, "message": true, "user": false})
+    );
+    assert!(!world.gateway.is_whole());
+    let mut health = HealthClient::new(world.channel().await);
+    let status = health
+        .check(HealthCheckRequest::default())
+        .await
+        .expect("known")
+        .into_inner()
+        .status();
+    assert_eq!(status.as_str_name(), "NOT_SERVING");
+    let request = HealthCheckRequest {
+        service: "nothing".to_owned(),
+    };
+    assert_eq!(health.check(request).await.expect_err("unknown").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn keys_are_published_for_those_who_verify_tokens() {
+    let world = World::new(Shape::Remote).await;
+    let answer = get(&world, "/.well-known/jwks.json").await;
+    assert_eq!(
+        (answer.http.as_u16(), answer.content_type()),
+        (200, "application/jwk-set+json")
+    );
+    let key = &answer.json()["keys"][0];
+    assert_eq!(
+        (&key["kid"], &key["kty"], &key["crv"]),
+        (&"key-1".into(), &"OKP".into(), &"Ed25519".into())
+    );
+    assert_eq!(key["x"], URL_SAFE_NO_PAD.encode([7; 32]));
+    world.seen.take();
+    get(&world, "/.well-known/jwks.json").await;
+    assert!(world.seen.nothing(), "auth is not asked for each");
+}
+
+#[tokio::test]
+async fn the_page_stands_alone_and_only_where_it_is_switched_on() {
+    let world = World::new(Shape::Local).await;
+    let page = get(&world, "/").await;
+    assert_eq!(
+        (page.http.as_u16(), page.content_type()),
+        (200, "text/html; charset=utf-8")
+    );
+    let policy = page.headers["content-security-policy"].to_str().expect("ASCII");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("script-src 'sha256-"));
+    assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    let post = world.send(request(Method::POST, "/", &[], "")).await;
+    assert_eq!(post.http, 405);
+    let mut settings = Settings::new(Shape::Local);
+    settings.config = Config::default();
+    let bare = World::with(settings).await;
+    assert_eq!(get(&bare, "/").await.http, 404);
+    assert_eq!(get(&bare, "/favicon.ico").await.refusal().0, 404);
+}
+
+async fn reflected(world: &World) -> Result<Vec<String>, tonic::Status> {
+    let mut client = ServerReflectionClient::new(world.channel().await);
+    let list = MessageRequest::ListServices(String::new());
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(list),
+    };
+    let mut answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await?
+        .into_inner();
+    let answer = answers
+        .message()
+        .await?
+        .expect("an answer")
+        .message_response
+        .expect("a list");
+    let MessageResponse::ListServicesResponse(list) = answer else {
+        panic!("{answer:?} is no list")
+    };
+    Ok(list.service.into_iter().map(|service| service.name).collect())
+}
+
+#[tokio::test]
+async fn reflection_shows_what_is_public_and_only_where_it_is_switched_on() {
+    let world = World::new(Shape::Local).await;
+    let names = reflected(&world).await.expect("switched on");
+    for public in [
+        "tidings.auth.v1.AuthService",
+        "tidings.chat.v1.ChatService",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(names.iter().any(|name| name == public), "{public} in {names:?}");
+    }
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("Provisioning") || name.contains("MembershipLog"))
+    );
+    let mut settings = Settings::new(Shape::Local);
+    settings.config = Config::default();
+    let bare = World::with(settings).await;
+    assert_eq!(
+        reflected(&bare).await.expect_err("switched off").code(),
+        Code::Unimplemented
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_descriptors_is_not_offered() {
+    let world = World::new(Shape::Local).await;
+    // The same deployment with a gateway that was built without auth's package.
+    let environment = crate::world::alone();
+    let peer = |service| tidings_rpc::Peer::local(service, Slot::new(), environment.identity.clone());
+    let upstreams = Upstreams {
+        auth: peer(tidings_authn::Service::Auth),
+        user: peer(tidings_authn::Service::User),
+        chat: peer(tidings_authn::Service::Chat),
+        message: peer(tidings_authn::Service::Message),
+        media: None,
+    };
+    let sets: Vec<&[u8]> = DESCRIPTORS[1..].to_vec();
+    let gateway = Gateway::with_descriptors(&environment, &Config::default(), upstreams, &sets).expect("fit");
+    let world = World { gateway, ..world };
+    let answer = world
+        .post(LOGIN, &[("content-type", "application/grpc")], framed(0, &[]))
+        .await;
+    assert_eq!(answer.outcome(), (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()));
+    assert_eq!(world.json(LOGIN, "{}").await.http, 501);
+    assert_eq!(world.json(INFO, "{}").await.http, 200);
+}

@@ -1,0 +1,218 @@
+//! What bounds a call (`reliability.md` D4, 3.2 "Transport and framing").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{Method, Request};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use prost::Message as _;
+use tidings_proto_auth::v1::LoginRequest;
+use tidings_proto_message::v1::{After, StreamChangesRequest};
+use tonic::{Code, Status, body::Body};
+
+use crate::{
+    calls::{LOGIN, STREAM, SYNC, framed, frames, request},
+    world::{SHAPES, Settings, Shape, World},
+};
+
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+fn login(identifier: &str) -> LoginRequest {
+    LoginRequest {
+        identifier: identifier.to_owned(),
+        ..LoginRequest::default()
+    }
+}
+
+/// A request whose body begins and never ends.
+fn endless(path: &str, headers: &[(&str, &str)], begin: &'static [u8]) -> Request<Body> {
+    let begin = Ok::<_, Status>(Frame::data(Bytes::from_static(begin)));
+    let body = Body::new(StreamBody::new(stream::iter([begin]).chain(stream::pending())));
+    request(Method::POST, path, headers, "").map(|_| body)
+}
+
+#[tokio::test]
+async fn a_message_that_is_announced_too_large_is_refused_before_it_comes() {
+    let too_large = (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned());
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        for begin in [b"\0\x00\x01\x00\x01", b"\0\x00\x40\x00\x00", b"\0\xff\xff\xff\xff"] {
+            let call = world.send(endless(LOGIN, &[GRPC], begin));
+            let answer = tokio::time::timeout(Duration::from_secs(5), call)
+                .await
+                .expect("at once");
+            assert_eq!(answer.outcome(), too_large, "{shape:?}");
+        }
+        let whole = world.grpc(LOGIN, &[], &login(&"a".repeat(70_000))).await;
+        assert_eq!(whole.outcome(), too_large, "{shape:?}");
+        let fits = world.grpc(LOGIN, &[], &login(&"a".repeat(65_000))).await;
+        assert_eq!(fits.outcome().0, Code::Ok, "{shape:?}");
+        assert!(!world.seen.nothing());
+    }
+}
+
+#[tokio::test]
+async fn json_is_bounded_by_what_it_stands_for_and_by_itself() {
+    let world = World::new(Shape::Local).await;
+    let refusal = (429, "resource_exhausted".to_owned(), "MESSAGE_TOO_LARGE".to_owned());
+    let of = |text: &str| format!(r#"{{"identifier":"{text}"}}"#);
+    assert_eq!(world.json(LOGIN, &of(&"a".repeat(70_000))).await.refusal(), refusal);
+    assert_eq!(world.json(LOGIN, &of(&"a".repeat(300_000))).await.refusal(), refusal);
+    // 8,000 letters beyond the BMP, as Python writes them, are 96 kB of JSON and 32 kB of text.
+    assert_eq!(world.json(LOGIN, &of(&r"\ud83d\ude00".repeat(8_000))).await.http, 200);
+    let json = [("content-type", "application/json"), ("content-length", "9999999")];
+    let announced = endless(LOGIN, &json, b"{");
+    let answer = tokio::time::timeout(Duration::from_secs(5), world.send(announced))
+        .await
+        .expect("at once");
+    assert_eq!(answer.refusal(), refusal);
+    // Other RPCs take more.
+    let chats = r#"{"chatId":"0191e7a0-0000-7000-8000-000000000000","position":"1"}"#;
+    let after = vec![chats; 4_000].join(",");
+    let answer = world.json(SYNC, &format!(r#"{{"after":{{"chats":[{after}]}}}}"#)).await;
+    assert_eq!(answer.http, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_is_not_waited_for() {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        for begin in [&b""[..], b"\0\0\0\0\x09\x0a"] {
+            let call = world.send(endless(LOGIN, &[GRPC, ("grpc-timeout", "200m")], begin));
+            let answer = tokio::time::timeout(PATIENCE, call).await.expect("in time");
+            assert_eq!(
+                answer.outcome(),
+                (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()),
+                "{shape:?}"
+            );
+        }
+        let json = [("content-type", "application/json"), ("connect-timeout-ms", "200")];
+        let call = world.send(endless(LOGIN, &json, b"{"));
+        let answer = tokio::time::timeout(PATIENCE, call).await.expect("in time");
+        assert_eq!(
+            answer.refusal(),
+            (504, "deadline_exceeded".to_owned(), "DEADLINE_EXCEEDED".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_deadline_of_the_caller_ours_holds() {
+    let world = World::new(Shape::Remote).await;
+    let call = world.send(endless(LOGIN, &[GRPC], b""));
+    let answer = tokio::time::timeout(Duration::from_secs(15), call)
+        .await
+        .expect("in time");
+    assert_eq!(answer.outcome().0, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_deadline_is_kept_and_garbage_is_none() {
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        let late = world.grpc(LOGIN, &[("grpc-timeout", "200m")], &login("slow")).await;
+        assert_eq!(late.outcome(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
+        let json = ("content-type", "application/json");
+        let late = world
+            .post(
+                LOGIN,
+                &[json, ("connect-timeout-ms", "200")],
+                r#"{"identifier":"slow"}"#,
+            )
+            .await;
+        assert_eq!(
+            late.refusal(),
+            (504, "deadline_exceeded".to_owned(), "DEADLINE_EXCEEDED".to_owned())
+        );
+        for garbage in ["abc", "-1S", "123456789S", "1", ""] {
+            let answer = world.grpc(LOGIN, &[("grpc-timeout", garbage)], &login("a")).await;
+            assert_eq!(
+                answer.outcome(),
+                (Code::InvalidArgument, "FIELD_INVALID".to_owned()),
+                "{garbage}"
+            );
+        }
+        for garbage in ["abc", "-1", "12345678901", "1.5", ""] {
+            let answer = world.post(LOGIN, &[json, ("connect-timeout-ms", garbage)], "{}").await;
+            assert_eq!(answer.refusal().2, "FIELD_INVALID", "{garbage}");
+        }
+        let over = world.grpc(LOGIN, &[("grpc-timeout", "0n")], &login("a")).await;
+        assert_eq!(over.outcome().0, Code::DeadlineExceeded);
+        let over = world.post(LOGIN, &[json, ("connect-timeout-ms", "0")], "{}").await;
+        assert_eq!(over.refusal().2, "DEADLINE_EXCEEDED");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_the_deadline_that_its_caller_named() {
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        let bearer = world.bearer();
+        let after = Some(After {
+            log_id: "open".to_owned(),
+            ..After::default()
+        });
+        let headers = [("authorization", bearer.as_str()), ("grpc-timeout", "300m")];
+        let answer = world.grpc(STREAM, &headers, &StreamChangesRequest { after }).await;
+        assert_eq!(frames(&answer.body).len(), 2);
+        assert_eq!(
+            answer.outcome(),
+            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_refused_at_once() {
+    let mut settings = Settings::new(Shape::Remote);
+    settings.limits.calls_max = 2;
+    let world = World::with(settings).await;
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let gateway = world.gateway.clone();
+            let body = framed(0, &login("slow").encode_to_vec());
+            let call = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "1S")], body);
+            tokio::spawn(tower::ServiceExt::oneshot(gateway, call))
+        })
+        .collect();
+    crate::world::until("both calls begin", || !world.seen.nothing()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
+    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome(), overloaded);
+    assert_eq!(world.json(LOGIN, "{}").await.refusal().2, "OVERLOADED");
+    for call in slow {
+        drop(call.await.expect("joins"));
+    }
+    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome().0, Code::Ok);
+}
+
+#[tokio::test]
+async fn when_the_process_stops_streams_are_ended_and_calls_refused() {
+    let mut settings = Settings::new(Shape::Remote);
+    settings.services_drain = false;
+    let world = World::with(settings).await;
+    let bearer = world.bearer();
+    let headers = [
+        ("content-type", "application/connect+json"),
+        ("authorization", bearer.as_str()),
+    ];
+    let open = request(
+        Method::POST,
+        STREAM,
+        &headers,
+        framed(0, br#"{"after":{"logId":"open"}}"#),
+    );
+    let stream = world.open(open).await;
+    world.drain.begin();
+    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome().1, "DRAINING");
+    let rest = http_body_util::BodyExt::collect(stream.into_body());
+    let rest = tokio::time::timeout(Duration::from_secs(8), rest)
+        .await
+        .expect("it is ended")
+        .expect("well");
+    let last = frames(&rest.to_bytes()).pop().expect("an end");
+    assert!(String::from_utf8_lossy(&last.1).contains("DRAINING"));
+}
