@@ -12,6 +12,9 @@ pub const LINE_KEY: &str = "line";
 /// Differences of one reading that are told; the rest is only counted, since most often one causes the next.
 pub const DIFFERENCES_TOLD_MAX: usize = 5;
 
+/// Differences that are kept to be told, of all readings and logs.
+const DIFFERENCES_KEPT_MAX: usize = 200;
+
 /// A message that was sent and accepted, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
@@ -102,7 +105,15 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Adds one.
+    /// A single one.
+    #[must_use]
+    pub fn one(log: &str, line: impl Into<Option<u64>>, what: impl Into<String>) -> Self {
+        let mut differences = Self::default();
+        differences.add(log, line, what);
+        differences
+    }
+
+    /// Adds one of the same reading.
     pub fn add(&mut self, log: &str, line: impl Into<Option<u64>>, what: impl Into<String>) {
         self.count += 1;
         if self.told.len() < DIFFERENCES_TOLD_MAX {
@@ -117,7 +128,8 @@ impl Differences {
     /// Adds those of another reading or log.
     pub fn extend(&mut self, other: Self) {
         self.count += other.count;
-        self.told.extend(other.told);
+        let room = DIFFERENCES_KEPT_MAX.saturating_sub(self.told.len());
+        self.told.extend(other.told.into_iter().take(room));
     }
 
     /// Whether everything is as it must be.

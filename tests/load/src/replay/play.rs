@@ -82,9 +82,11 @@ impl Stage {
         let mut played = Played::default();
         match self.play_to_the_end(log, &mut played).await {
             Ok(()) => played.logs = 1,
-            Err(error) => played
-                .differences
-                .add(&log.name, None, format!("not played to the end: {error}")),
+            Err(error) => {
+                let mut first = Differences::one(&log.name, None, format!("not played to the end: {error}"));
+                first.extend(std::mem::take(&mut played.differences));
+                played.differences = first;
+            }
         }
         played
     }
@@ -138,11 +140,8 @@ impl Stage {
             .differences
             .extend(compare(&log.name, Reading::List, &sent, &listed.messages));
         if listed.removed > 0 {
-            played.differences.add(
-                &log.name,
-                None,
-                format!("ListMessages: {} sequences are left out", listed.removed),
-            );
+            let what = format!("ListMessages: {} sequences are left out", listed.removed);
+            played.differences.extend(Differences::one(&log.name, None, what));
         }
         let synced = read_back::sync(syncer, &room.chat_id).await?;
         played.synced = count(synced.messages().len());
@@ -264,9 +263,11 @@ fn check_refusal<T>(line: &Line, answer: Result<T, Failure>, played: &mut Played
 }
 
 fn compare_log(log: &Log, reading: Reading, sent: &[Sent], told: &ChatLog, differences: &mut Differences) {
+    let mut faults = Differences::default();
     for fault in told.faults() {
-        differences.add(&log.name, None, format!("{reading}: {fault}"));
+        faults.add(&log.name, None, format!("{reading}: {fault}"));
     }
+    differences.extend(faults);
     differences.extend(compare(&log.name, reading, sent, told.messages()));
 }
 
