@@ -1,4 +1,6 @@
-//! The private Postgres, for real: each test has a folder and a server of its own.
+//! The private Postgres and the commands, for real: each test has a folder and a server of its own.
 #![cfg(test)]
 
+mod dev;
 mod postgres;
+mod tidings;

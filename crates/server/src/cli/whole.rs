@@ -1,0 +1,164 @@
+//! What `dev` and `all` have in common: all services in one process.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tidings_auth_service::{MailTransport, Registration};
+use tidings_authn::SuiteSecret;
+use tidings_ids::Source;
+use tidings_rpc::{Drain, PortLimits};
+use tokio::net::TcpListener;
+
+use crate::{
+    database::Database,
+    settings::{
+        AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PublicListenArgs,
+        PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
+    },
+    suite::{Base, Peers, feeds, services},
+};
+
+/// The settings of a process with all services.
+#[derive(Debug, Args)]
+pub struct Whole {
+    #[command(flatten)]
+    pub listen: PublicListenArgs,
+    #[command(flatten)]
+    pub public_url: PublicUrlArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub suite_secret: SuiteSecretArgs,
+    #[command(flatten)]
+    pub auth_secret: AuthSecretArgs,
+    #[command(flatten)]
+    pub registration: RegistrationArgs,
+    #[command(flatten)]
+    pub mail: MailArgs,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    #[command(flatten)]
+    pub limits: LimitsArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// What differs between the two commands.
+#[derive(Debug)]
+pub struct Given<'a> {
+    pub suite_secret: SuiteSecret,
+    pub auth_secret: SuiteSecret,
+    pub mail: MailTransport,
+    pub registration: Registration,
+    pub gateway: GatewayDefaults,
+    pub attachments: &'a Path,
+    /// Whether there may be other nodes on the database.
+    pub other_nodes: bool,
+    pub database: &'a Database,
+}
+
+/// A process with all services, at work but not reachable yet.
+pub struct Running {
+    base: Base,
+    gateway: tidings_gateway::Gateway,
+    /// For what an operator does without an RPC.
+    pub auth: services::AuthHandle,
+}
+
+impl Whole {
+    /// Takes the port first: that one is taken is told before anything else is begun.
+    pub async fn listen(&self) -> Result<TcpListener> {
+        Ok(tidings_rpc::listen(self.listen.listen, "--listen").await?)
+    }
+
+    /// Puts all services together and to work.
+    pub async fn start(&self, given: Given<'_>, listen: SocketAddr, drain: Drain, source: Source) -> Result<Running> {
+        let base = Base::new(given.suite_secret, self.limits.limits(), drain, source);
+        let peers = Peers::all_local();
+        let url = &given.database.url;
+        let public_url = self.public_url.or(listen);
+        let auth = tidings_auth_service::Config::new(
+            given.auth_secret,
+            given.registration,
+            public_url.clone(),
+            self.mail.mail_from.clone(),
+            given.mail,
+        );
+        let message = tidings_message_service::Config {
+            other_nodes: given.other_nodes,
+            ..tidings_message_service::Config::new(given.attachments, public_url)
+        };
+        let (auth, auth_handle) = services::auth(&base, &peers, &self.database, url, auth)?;
+        let user = services::user(&base, &self.database, url)?;
+        let chat = services::chat(&base, &peers, &self.database, url)?;
+        let message = services::message(&base, &self.database, url, message)?;
+        let gateway_config = self.gateway.config(
+            given.gateway,
+            given.registration,
+            self.limits.limits().streams_per_user_max,
+        )?;
+        let media = message.media.as_ref().map(|(_prefix, routes)| routes.clone());
+        let gateway = services::gateway(&base, &peers, &gateway_config, media)?;
+        for part in [&auth, &user, &chat, &message] {
+            peers.fill(&part.stack);
+        }
+        feeds::follow(&base, &peers, tidings_authn::Service::Gateway)?;
+        let drain = &base.drain;
+        tokio::try_join!(
+            auth.start(drain),
+            user.start(drain),
+            chat.start(drain),
+            message.start(drain)
+        )
+        .context("the suite cannot serve")?;
+        Ok(Running {
+            base,
+            gateway,
+            auth: auth_handle,
+        })
+    }
+}
+
+/// Longer than anything takes that has not failed: feeds are read within a second, and services checked five times in one.
+const WHOLE_LIMIT: Duration = Duration::from_secs(10);
+
+impl Running {
+    /// Waits until a user's call would be answered, for whoever tells somebody to try. Not being so in time is told by the log
+    /// and by `/healthz`, and is no reason to stop.
+    pub async fn whole(&self) {
+        let whole = async {
+            while !(self.gateway.is_whole() && self.base.can_verify()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(WHOLE_LIMIT, whole) => {}
+            () = self.base.drain.begun() => {}
+        }
+    }
+
+    /// Takes calls until the process is asked to stop, then finishes what is in hand.
+    pub async fn serve(self, listener: TcpListener) -> Result<()> {
+        let Base { drain, source, .. } = &self.base;
+        tidings_rpc::serve(
+            listener,
+            self.gateway,
+            PortLimits::PUBLIC,
+            drain.clone(),
+            source.clone(),
+        )
+        .await?;
+        finish(drain).await;
+        Ok(())
+    }
+}
+
+/// Waits for what is in hand, within the bound of the drain.
+pub async fn finish(drain: &Drain) {
+    if !drain.finish().await {
+        tracing::warn!("not everything ended in time: the rest was dropped");
+    }
+}

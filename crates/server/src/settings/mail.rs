@@ -1,0 +1,74 @@
+//! How mails leave.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use secrecy::SecretString;
+use tidings_auth_service::MailTransport;
+
+use super::secret;
+
+/// How mails leave.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Mail")]
+pub struct MailArgs {
+    /// A mail server: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`
+    #[arg(
+        long,
+        env = "TIDINGS_SMTP_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = secret::parse,
+        conflicts_with_all = ["smtp_url_file", "mail_dir"]
+    )]
+    smtp_url: Option<SecretString>,
+
+    /// A file that holds the mail server's URL
+    #[arg(
+        long,
+        env = "TIDINGS_SMTP_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "mail_dir"
+    )]
+    smtp_url_file: Option<PathBuf>,
+
+    /// Instead of sending mails, write them as files into this folder
+    #[arg(long, env = "TIDINGS_MAIL_DIR", value_name = "FOLDER")]
+    mail_dir: Option<PathBuf>,
+
+    /// Whom mails come from
+    #[arg(
+        long,
+        env = "TIDINGS_MAIL_FROM",
+        value_name = "ADDRESS",
+        default_value = "Tidings <no-reply@localhost>"
+    )]
+    pub mail_from: String,
+}
+
+impl MailArgs {
+    /// How mails leave, `None` where nothing is said about it.
+    fn given(&self) -> Result<Option<MailTransport>> {
+        if let Some(folder) = &self.mail_dir {
+            return Ok(Some(MailTransport::Folder(folder.clone())));
+        }
+        let url = secret::resolve(self.smtp_url.as_ref(), self.smtp_url_file.as_deref(), "--smtp-url-file")?;
+        Ok(url.map(MailTransport::Smtp))
+    }
+
+    /// How mails leave; where nothing is said, as files into a folder.
+    pub fn or_folder(&self, folder: &Path) -> Result<MailTransport> {
+        Ok(self
+            .given()?
+            .unwrap_or_else(|| MailTransport::Folder(folder.to_owned())))
+    }
+
+    /// How mails leave; a process that serves others has no default for it.
+    pub fn required(&self) -> Result<MailTransport> {
+        match self.given()? {
+            Some(transport) => Ok(transport),
+            None => bail!("say how mails leave: set --smtp-url-file, or --mail-dir to have them as files"),
+        }
+    }
+}

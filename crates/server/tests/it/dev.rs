@@ -1,0 +1,178 @@
+//! `tidings dev`, and the commands beside it.
+
+use std::{path::Path, time::Instant};
+
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command};
+
+use crate::tidings::{Dev, PATIENCE, folder, free_address, run, tidings};
+
+const INFO: &str = "tidings.gateway.v1.GatewayService/GetServerInfo";
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn it_serves_from_an_empty_folder_and_keeps_what_it_was_told() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    assert!(dev.banner.contains(text(&path)), "{}", dev.banner);
+    let registered = dev
+        .call(
+            "tidings.auth.v1.AuthService/Register",
+            r#"{"username": "ada", "email": "ada@example.org", "password": "correct horse battery", "requestId": "01890a5d-ac96-774b-bcce-b302099a8057"}"#,
+        )
+        .await;
+    assert!(registered.starts_with("HTTP/1.1 200"), "{registered}");
+    assert_eq!(dev.terminate().await, Some(0));
+
+    let begun = Instant::now();
+    let dev = Dev::start(&path, &[]).await;
+    let took = begun.elapsed();
+    let login = r#"{"identifier": "ada", "password": "correct horse battery"}"#;
+    let answer = dev.call("tidings.auth.v1.AuthService/Login", login).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    eprintln!("serving {took:?} after the start on an existing folder");
+}
+
+#[tokio::test]
+async fn its_banner_has_a_line_for_curl_that_works_as_printed() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let line = dev
+        .banner
+        .lines()
+        .find(|line| line.trim_start().starts_with("curl "))
+        .unwrap();
+    let output = Command::new("sh").args(["-c", line]).output().await.unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && answer.contains("\"version\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_second_one_on_the_folder_says_so_and_stops() {
+    let (_parent, path) = folder();
+    let first = Dev::start(&path, &[]).await;
+    let address = free_address().to_string();
+    let second = run(&["dev", "--listen", &address, "--data-dir", text(&path)]).await;
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("in use") && said.contains(&first.pid().to_string()),
+        "{said}"
+    );
+    assert!(first.call(INFO, "{}").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_with_the_flag_to_change() {
+    let (_parent, path) = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = run(&["dev", "--listen", &address, "--data-dir", text(&path)]).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+    assert!(!path.exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn after_kill_9_the_next_start_recovers_by_itself() {
+    let (_parent, path) = folder();
+    Dev::start(&path, &["--admin", "ada"]).await.kill().await;
+    let dev = Dev::start(&path, &["--admin", "ada"]).await;
+    assert!(dev.call(INFO, "{}").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(dev.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn it_stops_in_time_whatever_its_peers_do() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let _silent = TcpStream::connect(dev.address).await.unwrap();
+    let mut in_preface = TcpStream::connect(dev.address).await.unwrap();
+    in_preface.write_all(b"PRI * HT").await.unwrap();
+
+    let begun = Instant::now();
+    assert_eq!(dev.terminate().await, Some(0));
+    assert!(begun.elapsed().as_secs() <= 20, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_admin_it_makes_can_log_in_with_the_password_it_keeps() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &["--admin", "ada"]).await;
+    assert!(dev.banner.contains("secrets/admin-ada"), "{}", dev.banner);
+    let password = std::fs::read_to_string(path.join("secrets/admin-ada")).unwrap();
+    let login = format!(r#"{{"identifier": "ada", "password": "{}"}}"#, password.trim());
+    let answer = dev.call("tidings.auth.v1.AuthService/Login", &login).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_administrator_can_be_made_beside_a_suite_that_runs() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let create = |name: &'static str| {
+        let mut command = tidings();
+        command
+            .args([
+                "admin",
+                "create",
+                "--username",
+                name,
+                "--email",
+                "grace@example.org",
+                "--data-dir",
+            ])
+            .arg(&path)
+            .env("TIDINGS_PASSWORD", "correct horse battery");
+        async move { tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap() }
+    };
+    let made = create("grace").await;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let login = r#"{"identifier": "grace", "password": "correct horse battery"}"#;
+    let answer = dev.call("tidings.auth.v1.AuthService/Login", login).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let refused = create("hopper").await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("e-mail") && !said.contains("correct horse"), "{said}");
+}
+
+#[tokio::test]
+async fn the_doctor_finds_nothing_wrong_with_a_suite_that_runs_and_names_what_is_missing() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let listen = dev.address.to_string();
+    let healthy = run(&["doctor", "--data-dir", text(&path), "--listen", &listen]).await;
+    let said = String::from_utf8_lossy(&healthy.stdout);
+    assert!(healthy.status.success(), "{said}");
+    assert!(said.contains("taken by a suite that answers"), "{said}");
+    drop(dev);
+
+    let (_parent, empty) = folder();
+    let ill = run(&["doctor", "--data-dir", text(&empty)]).await;
+    let said = String::from_utf8_lossy(&ill.stdout);
+    assert_eq!(ill.status.code(), Some(1));
+    assert!(said.contains("tidings dev"), "{said}");
+}
+
+#[tokio::test]
+async fn a_process_that_lacks_a_setting_names_it() {
+    for command in ["all", "auth", "user", "chat", "message", "migrate"] {
+        let refused = run(&[command, "--suite-secret", "q8v3Yk2m5Z7p0R4t6W9x1B3c5D8f0H2j"]).await;
+        let refused = if command == "migrate" {
+            run(&[command]).await
+        } else {
+            refused
+        };
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_ne!(refused.status.code(), Some(0), "{command}");
+        assert!(
+            said.contains("--database-url") || said.contains("-file"),
+            "{command}: {said}"
+        );
+    }
+}
