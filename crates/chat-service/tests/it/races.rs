@@ -1,0 +1,149 @@
+//! What happens at the same time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tidings_proto_chat::v1::{AddMemberRequest, LeaveGroupRequest, RemoveMemberRequest};
+use tidings_proto_common::v1::ErrorReason;
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+
+use crate::world::{MEMBER, OWNER, World, reason};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_owners_who_remove_each_other_leave_one() {
+    let world = World::begin().await;
+    for _ in 0..10 {
+        let [alice, bob] = [world.user().await, world.user().await];
+        let group = alice.group().await;
+        alice.add(&group, &bob, OWNER).await.expect("added");
+        let (one, other) = tokio::join!(alice.remove(&group, &bob), bob.remove(&group, &alice));
+        let refused = match (one, other) {
+            (Ok(()), Err(refused)) | (Err(refused), Ok(())) => refused,
+            both => panic!("one of them wins: {both:?}"),
+        };
+        assert_eq!(reason(Err::<(), _>(refused)), ErrorReason::NotFound);
+        world.assert_told(&group.group_id).await;
+        let owners = world.log.members(&group.group_id).await;
+        assert_eq!(owners.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_owners_who_leave_at_once_leave_one() {
+    let world = World::begin().await;
+    for _ in 0..10 {
+        let [alice, bob] = [world.user().await, world.user().await];
+        let group = alice.group().await;
+        alice.add(&group, &bob, OWNER).await.expect("added");
+        let leave = async |actor: &crate::world::Actor| {
+            let request = LeaveGroupRequest {
+                group_id: group.group_id.clone(),
+                request_id: actor.request_id(),
+            };
+            actor.memberships().leave_group(actor.asks(request)).await
+        };
+        let (one, other) = tokio::join!(leave(&alice), leave(&bob));
+        let refused = match (one, other) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            both => panic!("one of them stays: {both:?}"),
+        };
+        assert_eq!(reason(Err::<(), _>(refused)), ErrorReason::LastOwner);
+        world.assert_told(&group.group_id).await;
+    }
+}
+
+/// A client that repeats what can be repeated, as the contract says.
+async fn insist<F: Future<Output = Result<(), Status>>>(call: impl Fn() -> F) {
+    for attempt in 0..50 {
+        match call().await {
+            Ok(()) => return,
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::Unavailable | Code::ResourceExhausted | Code::Aborted
+                ) =>
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(20 * attempt)).await;
+            }
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+    panic!("it never succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_changes_at_once_keep_the_numbers_dense() {
+    let world = World::begin().await;
+    let alice = world.user().await;
+    let groups = [alice.group().await, alice.group().await];
+    let done = std::sync::Arc::new(AtomicUsize::new(0));
+    let mut calls = JoinSet::new();
+    for (at, user) in world.crowd(500).await.into_iter().enumerate() {
+        let (alice, group, done) = (alice.clone(), groups[at % 2].clone(), done.clone());
+        calls.spawn(async move {
+            let request = AddMemberRequest {
+                group_id: group.group_id.clone(),
+                user_id: user.id.clone(),
+                request_id: alice.request_id(),
+                ..AddMemberRequest::default()
+            };
+            insist(async || {
+                alice
+                    .memberships()
+                    .add_member(alice.asks(request.clone()))
+                    .await
+                    .map(drop)
+            })
+            .await;
+            let request = RemoveMemberRequest {
+                group_id: group.group_id.clone(),
+                user_id: user.id.clone(),
+                request_id: alice.request_id(),
+            };
+            insist(async || {
+                alice
+                    .memberships()
+                    .remove_member(alice.asks(request.clone()))
+                    .await
+                    .map(drop)
+            })
+            .await;
+            done.fetch_add(2, Ordering::SeqCst);
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.expect("no panic");
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 1_000);
+    for group in &groups {
+        world.assert_told(&group.group_id).await;
+        assert_eq!(world.log.changes(&group.group_id).await.len(), 501);
+        assert_eq!(world.log.members(&group.group_id).await.len(), 1);
+    }
+    assert_eq!(world.outbox().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_place_is_given_once() {
+    let config = tidings_chat_service::Config {
+        group_members_max: 5,
+        ..Default::default()
+    };
+    let world = World::begin_with(config).await;
+    let alice = world.user().await;
+    let group = alice.group().await;
+    let mut calls = JoinSet::new();
+    for user in world.crowd(20).await {
+        let (alice, group) = (alice.clone(), group.clone());
+        calls.spawn(async move { alice.add(&group, &user, MEMBER).await });
+    }
+    let mut added = 0;
+    while let Some(call) = calls.join_next().await {
+        match call.expect("no panic") {
+            Ok(_) => added += 1,
+            refused => assert_eq!(reason(refused), ErrorReason::QuotaExceeded),
+        }
+    }
+    assert_eq!(added, 4);
+    world.assert_told(&group.group_id).await;
+}

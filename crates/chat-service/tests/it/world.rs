@@ -1,0 +1,483 @@
+//! A chat service in this process, its surroundings, and those who call it.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use jsonwebtoken::EncodingKey;
+use tidings_authn::{
+    AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
+};
+use tidings_chat_service::{Config, MIGRATIONS};
+use tidings_db::{Pool, Schema, testing::Database};
+use tidings_ids::{Source, UserId};
+use tidings_proto_chat::v1::{
+    AddChatMemberRequest, AddMemberRequest, Chat, ChatMember, ChatSession, CreateChatRequest, CreateChatSessionRequest,
+    CreateConversationRequest, CreateGroupRequest, GetChatRequest, Group, ListChatMembersRequest, ListMembersRequest,
+    Membership, OpenDirectChatRequest, RemoveChatMemberRequest, RemoveMemberRequest,
+    chat_service_client::ChatServiceClient, chat_session_service_client::ChatSessionServiceClient,
+    group_service_client::GroupServiceClient, membership_service_client::MembershipServiceClient,
+};
+use tidings_proto_common::v1::{ChatRole, ErrorReason, Permission};
+use tidings_proto_message::v1::membership_log_service_server::MembershipLogServiceServer;
+use tidings_proto_user::v1::user_service_server::UserServiceServer;
+use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot};
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use crate::fakes::{FakeLog, FakeUsers};
+
+pub const MEMBER: ChatRole = ChatRole::Member;
+pub const ADMIN: ChatRole = ChatRole::Admin;
+pub const OWNER: ChatRole = ChatRole::Owner;
+
+/// The service and its surroundings.
+pub struct World {
+    pub users: FakeUsers,
+    pub log: FakeLog,
+    pub source: Source,
+    database: Database,
+    key: EncodingKey,
+    secret: SuiteSecret,
+    verifier: Arc<Verifier>,
+    config: Config,
+    slot: Slot,
+    drain: Drain,
+}
+
+/// Somebody who calls with an access token.
+#[derive(Clone)]
+pub struct Actor {
+    pub id: String,
+    token: String,
+    peer: Peer,
+    source: Source,
+}
+
+impl World {
+    pub async fn begin() -> Self {
+        Self::begin_with(Config::default()).await
+    }
+
+    pub async fn begin_with(config: Config) -> Self {
+        let source = Source::system();
+        let revocations = Revocations::new();
+        keep_trusted(Arc::clone(&revocations));
+        let verifier = Arc::new(Verifier::new(revocations, source.clone()));
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let public = pair.public_key().as_ref().try_into().expect("32 bytes");
+        verifier.set_keys(&[PublicKey {
+            key_id: "test".to_owned(),
+            bytes: public,
+        }]);
+        let mut world = Self {
+            users: FakeUsers::default(),
+            log: FakeLog::default(),
+            source,
+            database: Database::create(&[MIGRATIONS]).await,
+            key: EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref()),
+            secret: SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"),
+            verifier,
+            config,
+            slot: Slot::new(),
+            drain: Drain::new(),
+        };
+        world.restart(false);
+        world
+    }
+
+    /// Another process of the chat service on the same database takes the place of the one before, which is dropped with whatever it
+    /// had in hand.
+    pub fn restart(&mut self, sweeps: bool) {
+        self.drain.begin();
+        self.drain = Drain::new();
+        let environment = self.environment(tidings_authn::Service::Chat);
+        let user = self.fake(tidings_authn::Service::User, |app| {
+            app.descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET)
+                .add(UserServiceServer::new(self.users.clone()))
+        });
+        let message = self.fake(tidings_authn::Service::Message, |app| {
+            app.descriptors(tidings_proto_message::FILE_DESCRIPTOR_SET)
+                .add(MembershipLogServiceServer::new(self.log.clone()))
+        });
+        let pool = self.database.pool_as(Schema::Chats);
+        let service = tidings_chat_service::build(&environment, self.config.clone(), pool, user, message)
+            .expect("every RPC has a policy");
+        if sweeps {
+            for work in service.background() {
+                self.drain.spawn(work);
+            }
+        }
+        self.slot = Slot::new();
+        self.slot.fill(service.stack);
+    }
+
+    fn environment(&self, service: tidings_authn::Service) -> Environment {
+        let limits = Limits {
+            rate_factor: 100_000.try_into().expect("not zero"),
+            ..Limits::default()
+        };
+        let verifier = Arc::clone(&self.verifier);
+        Environment::new(
+            service,
+            self.secret.clone(),
+            verifier,
+            self.source.clone(),
+            self.drain.clone(),
+            limits,
+        )
+    }
+
+    fn fake(&self, service: tidings_authn::Service, fill: impl FnOnce(App) -> App) -> Peer {
+        let (stack, _) = fill(App::new(&self.environment(service)))
+            .build()
+            .expect("every RPC has a policy");
+        let slot = Slot::new();
+        slot.fill(stack);
+        Peer::local(service, slot, Arc::new(self.identity(tidings_authn::Service::Chat)))
+    }
+
+    fn identity(&self, service: tidings_authn::Service) -> ServiceIdentity {
+        ServiceIdentity::new(service, &self.secret, self.source.clone())
+    }
+
+    /// To arrange and to inspect what no RPC shows.
+    pub fn pool(&self) -> Pool {
+        self.database.pool()
+    }
+
+    /// A user with all that members of the deployment may do.
+    pub async fn user(&self) -> Actor {
+        self.user_with(&[Permission::GroupsCreate, Permission::ChatsCreate])
+            .await
+    }
+
+    pub async fn user_with(&self, permissions: &[Permission]) -> Actor {
+        let user_id: UserId = self.source.new_id();
+        self.users.users.lock().await.insert(user_id.to_string(), false);
+        self.log_in(user_id, permissions)
+    }
+
+    /// Several users.
+    pub async fn crowd(&self, count: usize) -> Vec<Actor> {
+        let mut crowd = Vec::with_capacity(count);
+        for _ in 0..count {
+            crowd.push(self.user().await);
+        }
+        crowd
+    }
+
+    /// The same user, calling the service that is now in place.
+    pub fn again(&self, actor: &Actor) -> Actor {
+        Actor {
+            peer: self.peer(),
+            ..actor.clone()
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        let identity = self.identity(tidings_authn::Service::Gateway);
+        Peer::local(tidings_authn::Service::Chat, self.slot.clone(), Arc::new(identity))
+    }
+
+    fn log_in(&self, user_id: UserId, permissions: &[Permission]) -> Actor {
+        let now = self.source.now().unix_timestamp();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user_id,
+            sid: self.source.new_id(),
+            epoch: 1,
+            perms: permissions.iter().map(|permission| *permission as i32).collect(),
+            bot: false,
+            iat: now,
+            nbf: now,
+            exp: now + i64::try_from(LIFETIME.as_secs()).expect("600 fits"),
+        };
+        let token = tidings_authn::sign(&claims, "test", &self.key).expect("signed");
+        Actor {
+            id: user_id.to_string(),
+            token,
+            peer: self.peer(),
+            source: self.source.clone(),
+        }
+    }
+
+    /// Whether the message service answers.
+    pub fn message_service_is_down(&self, down: bool) {
+        self.log.down.store(down, Ordering::SeqCst);
+    }
+
+    /// What waits in the outbox: audiences with numbers.
+    pub async fn outbox(&self) -> Vec<(String, i64)> {
+        sqlx::query_as("select audience_id::text, number from chats.outbox order by audience_id, number")
+            .fetch_all(&self.pool())
+            .await
+            .expect("readable")
+    }
+
+    /// Checks that the audience's numbers are dense, and that the message service has all of them and decides by the same members.
+    pub async fn assert_told(&self, audience_id: &str) {
+        let changes = self.log.changes(audience_id).await;
+        for (at, change) in changes.iter().enumerate() {
+            assert_eq!(change.number, at as i64 + 1);
+        }
+        let row: (i64, i32) =
+            sqlx::query_as("select last_number, member_count from chats.audiences where audience_id = $1::uuid")
+                .bind(audience_id)
+                .fetch_one(&self.pool())
+                .await
+                .expect("an audience");
+        assert_eq!(row.0, changes.len() as i64, "every number was delivered");
+        let stored: Vec<(String, i16)> = sqlx::query_as(
+            "select user_id::text, role from chats.members where audience_id = $1::uuid order by user_id",
+        )
+        .bind(audience_id)
+        .fetch_all(&self.pool())
+        .await
+        .expect("members");
+        let told: Vec<(String, i16)> = self
+            .log
+            .members(audience_id)
+            .await
+            .into_iter()
+            .map(|(user_id, role)| (user_id, role as i16))
+            .collect();
+        assert_eq!(told, stored, "both services have the same members");
+        assert_eq!(row.1 as usize, stored.len(), "the count is right");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.drain.begin();
+    }
+}
+
+impl Actor {
+    /// A request with the actor's token.
+    pub fn asks<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        request
+    }
+
+    pub fn groups(&self) -> GroupServiceClient<Peer> {
+        GroupServiceClient::new(self.peer.clone())
+    }
+
+    pub fn memberships(&self) -> MembershipServiceClient<Peer> {
+        MembershipServiceClient::new(self.peer.clone())
+    }
+
+    pub fn chats(&self) -> ChatServiceClient<Peer> {
+        ChatServiceClient::new(self.peer.clone())
+    }
+
+    pub fn sessions(&self) -> ChatSessionServiceClient<Peer> {
+        ChatSessionServiceClient::new(self.peer.clone())
+    }
+
+    pub fn request_id(&self) -> String {
+        self.source.new_id::<tidings_ids::kind::Request>().to_string()
+    }
+
+    /// A group of which the actor is the owner.
+    pub async fn group(&self) -> Group {
+        let request = CreateGroupRequest {
+            display_name: "Crew".to_owned(),
+            ..CreateGroupRequest::default()
+        };
+        let response = self.groups().create_group(self.asks(request)).await.expect("a group");
+        response.into_inner().group.expect("a group")
+    }
+
+    pub async fn add(&self, group: &Group, user: &Actor, role: ChatRole) -> Result<Option<Membership>, Status> {
+        let request = AddMemberRequest {
+            group_id: group.group_id.clone(),
+            user_id: user.id.clone(),
+            role: role.into(),
+            request_id: self.request_id(),
+        };
+        Ok(self
+            .memberships()
+            .add_member(self.asks(request))
+            .await?
+            .into_inner()
+            .membership)
+    }
+
+    pub async fn remove(&self, group: &Group, user: &Actor) -> Result<(), Status> {
+        let request = RemoveMemberRequest {
+            group_id: group.group_id.clone(),
+            user_id: user.id.clone(),
+            request_id: self.request_id(),
+        };
+        self.memberships().remove_member(self.asks(request)).await.map(drop)
+    }
+
+    /// The members of a group with their roles: one page.
+    pub async fn members(&self, group: &Group) -> Result<Vec<(String, ChatRole)>, Status> {
+        let request = ListMembersRequest {
+            group_id: group.group_id.clone(),
+            ..ListMembersRequest::default()
+        };
+        let list = self
+            .memberships()
+            .list_members(self.asks(request))
+            .await?
+            .into_inner()
+            .memberships;
+        Ok(list
+            .into_iter()
+            .map(|member| (member.user_id.clone(), member.role()))
+            .collect())
+    }
+
+    pub async fn chat_in(&self, group: &Group, title: &str) -> Result<Chat, Status> {
+        let request = CreateChatRequest {
+            group_id: group.group_id.clone(),
+            title: title.to_owned(),
+            ..CreateChatRequest::default()
+        };
+        let response = self.chats().create_chat(self.asks(request)).await?;
+        Ok(response.into_inner().chat.expect("a chat"))
+    }
+
+    pub async fn conversation(&self, others: &[&Actor]) -> Chat {
+        let request = CreateConversationRequest {
+            user_ids: others.iter().map(|other| other.id.clone()).collect(),
+            ..CreateConversationRequest::default()
+        };
+        let response = self
+            .chats()
+            .create_conversation(self.asks(request))
+            .await
+            .expect("a conversation");
+        response.into_inner().chat.expect("a chat")
+    }
+
+    pub async fn direct(&self, other: &Actor) -> Result<Chat, Status> {
+        let request = OpenDirectChatRequest {
+            user_id: other.id.clone(),
+        };
+        let response = self.chats().open_direct_chat(self.asks(request)).await?;
+        Ok(response.into_inner().chat.expect("a chat"))
+    }
+
+    pub async fn session(&self, assistant: &Actor) -> Result<ChatSession, Status> {
+        let request = CreateChatSessionRequest {
+            assistant_user_id: assistant.id.clone(),
+            ..CreateChatSessionRequest::default()
+        };
+        let response = self.sessions().create_chat_session(self.asks(request)).await?;
+        Ok(response.into_inner().session.expect("a session"))
+    }
+
+    pub async fn see(&self, chat_id: &str) -> Result<Chat, Status> {
+        let request = GetChatRequest {
+            chat_id: chat_id.to_owned(),
+        };
+        let response = self.chats().get_chat(self.asks(request)).await?;
+        Ok(response.into_inner().chat.expect("a chat"))
+    }
+
+    pub async fn add_to_chat(&self, chat: &Chat, user: &Actor, role: ChatRole) -> Result<(), Status> {
+        let request = AddChatMemberRequest {
+            chat_id: chat.chat_id.clone(),
+            user_id: user.id.clone(),
+            role: role.into(),
+            request_id: self.request_id(),
+        };
+        self.chats().add_chat_member(self.asks(request)).await.map(drop)
+    }
+
+    pub async fn remove_from_chat(&self, chat: &Chat, user: &Actor) -> Result<(), Status> {
+        let request = RemoveChatMemberRequest {
+            chat_id: chat.chat_id.clone(),
+            user_id: user.id.clone(),
+            request_id: self.request_id(),
+        };
+        self.chats().remove_chat_member(self.asks(request)).await.map(drop)
+    }
+
+    pub async fn chat_members(&self, chat_id: &str) -> Result<Vec<ChatMember>, Status> {
+        let request = ListChatMembersRequest {
+            chat_id: chat_id.to_owned(),
+            ..ListChatMembersRequest::default()
+        };
+        Ok(self
+            .chats()
+            .list_chat_members(self.asks(request))
+            .await?
+            .into_inner()
+            .members)
+    }
+}
+
+/// Stands in for the feeds, which an idle test does not have.
+fn keep_trusted(revocations: Arc<Revocations>) {
+    tokio::spawn(async move {
+        loop {
+            revocations.heard_sessions();
+            revocations.heard_users();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+/// Why a call was refused. Every refusal has the details that the contract promises for its reason.
+pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> ErrorReason {
+    let status = outcome.expect_err("refused");
+    let details = status.get_error_details();
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
+    assert_eq!(info.domain, "tidings");
+    let name = format!("ERROR_REASON_{}", info.reason);
+    let reason = ErrorReason::from_str_name(&name).unwrap_or_else(|| panic!("{name} is not in the contract"));
+    assert_eq!(status.code(), tidings_rpc::problem::contract(reason).0, "{name}");
+    assert_eq!(
+        details.retry_info().is_some(),
+        tidings_rpc::problem::promises_retry(reason),
+        "{name}"
+    );
+    assert_eq!(
+        details.bad_request().is_some(),
+        tidings_rpc::problem::promises_fields(reason),
+        "{name}"
+    );
+    reason
+}
+
+/// The fields that a call was refused for, in order, each once.
+pub fn wrong_fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
+    let status = outcome.expect_err("refused");
+    let details = status.get_error_details();
+    assert_eq!(
+        details.error_info().map(|info| info.reason.as_str()),
+        Some("FIELD_INVALID"),
+        "{status:?}"
+    );
+    let fields = details.bad_request().expect("fields").field_violations.iter();
+    let fields: HashSet<String> = fields.map(|violation| violation.field.clone()).collect();
+    let mut fields: Vec<String> = fields.into_iter().collect();
+    fields.sort();
+    fields
+}
+
+/// Waits for a condition, for ten seconds at the most.
+pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen in time"));
+}
