@@ -125,6 +125,11 @@ impl Line {
             .map(|info| info.reason)
             .unwrap_or_default();
         let method = self.method.as_deref().unwrap_or("unknown");
+        if status.code() == Code::Ok && method.starts_with("grpc.health.") {
+            // Every load balancer asks every few seconds, and the answer says nothing until it changes.
+            tracing::debug!(target: "tidings::rpc", service = self.service.name(), method, "{method} Ok");
+            return;
+        }
         tracing::info!(
             target: "tidings::rpc",
             service = self.service.name(),
