@@ -84,22 +84,29 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let checked = frame
-                    .data_ref()
-                    .map_or(Ok(()), |data| this.prefix.follow(data, this.bytes_max));
-                Poll::Ready(Some(checked.map(|()| frame).map_err(|_| {
-                    Problem::new(ErrorReason::MessageTooLarge)
-                        .with("limit_bytes", this.bytes_max)
-                        .into()
-                })))
+        loop {
+            let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(other) => return Poll::Ready(other),
+                Poll::Pending => {
+                    let over = this.deadline.as_mut().poll(cx);
+                    return over.map(|()| Some(Err(Problem::new(ErrorReason::DeadlineExceeded).into())));
+                }
+            };
+            let Some(data) = frame.data_ref() else {
+                return Poll::Ready(Some(Ok(frame)));
+            };
+            // What ends a body is often a frame without bytes. Passed on, it would be one that does not end it, and after a
+            // hundred of those h2 closes the connection, which to a service carries everybody's calls.
+            if data.is_empty() {
+                continue;
             }
-            Poll::Ready(other) => Poll::Ready(other),
-            Poll::Pending => match this.deadline.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Problem::new(ErrorReason::DeadlineExceeded).into()))),
-                Poll::Pending => Poll::Pending,
-            },
+            let checked = this.prefix.follow(data, this.bytes_max);
+            return Poll::Ready(Some(checked.map(|()| frame).map_err(|_| {
+                Problem::new(ErrorReason::MessageTooLarge)
+                    .with("limit_bytes", this.bytes_max)
+                    .into()
+            })));
         }
     }
 
@@ -185,7 +192,26 @@ impl<F: FnOnce(Option<Status>)> Drop for StreamedBody<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::Prefix;
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::time::Instant;
+    use tonic::{Status, body::Body};
+
+    use super::{Prefix, RequestBody};
+
+    #[tokio::test]
+    async fn frames_without_bytes_are_not_passed_on() {
+        let chunks =
+            ["", "ab", "", "c", ""].map(|chunk| Ok::<_, Status>(Frame::data(Bytes::from_static(chunk.as_bytes()))));
+        let body = Body::new(StreamBody::new(tokio_stream::iter(chunks)));
+        let mut body = RequestBody::new(body, usize::MAX, Instant::now() + crate::deadline::MAX);
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(frame.expect("no error").into_data().expect("data"));
+        }
+        assert_eq!(frames, [Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
+    }
 
     #[test]
     fn a_message_is_refused_by_its_announced_length() {

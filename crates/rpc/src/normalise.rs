@@ -22,7 +22,11 @@ pub(crate) fn normalise(status: &Status) -> Option<Status> {
         return None;
     }
     let problem = match status.code() {
-        // "Error, decoded message length too large" and "… Error decompressing".
+        // h2 found that the peer floods it, and ended the connection.
+        Code::ResourceExhausted if status.message().starts_with("h2 protocol error") => {
+            Problem::new(ErrorReason::Overloaded)
+        }
+        // "Error, decoded message length too large" and the like for what was compressed.
         Code::OutOfRange | Code::ResourceExhausted => Problem::new(ErrorReason::MessageTooLarge),
         Code::Internal | Code::InvalidArgument => malformed(status),
         Code::Cancelled => Problem::new(ErrorReason::Cancelled),

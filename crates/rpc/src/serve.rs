@@ -256,7 +256,12 @@ impl Connection {
         let mut waits_for_call = true;
         loop {
             tokio::select! {
-                _ended = connection.as_mut() => return,
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection ended by an error");
+                    }
+                    return;
+                }
                 () = first_call.as_mut(), if waits_for_call => {
                     waits_for_call = false;
                     if !called.load(Ordering::Relaxed) {

@@ -235,3 +235,42 @@ async fn a_caller_over_its_rate_is_told_when_to_come_back() {
     assert_eq!(reason(&status), "RATE_LIMITED");
     assert!(status.get_details_retry_info().is_some());
 }
+
+/// Others share the connection: the gateway's to a service carries all its clients' calls.
+#[tokio::test]
+async fn a_request_that_is_too_large_does_not_end_its_connection() {
+    let port = Port::open(Limits {
+        rate_factor: NonZeroU32::MAX,
+        ..Limits::default()
+    })
+    .await;
+    let channel = tonic::transport::Endpoint::from_shared(port.url())
+        .expect("a URL")
+        .connect()
+        .await
+        .expect("connects");
+    let calls = (0..20).map(|number| {
+        let channel = channel.clone();
+        async move {
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await.expect("the connection stands");
+            let codec = tonic_prost::ProstCodec::<Vec<u8>, ()>::default();
+            let message = vec![7_u8; if number % 2 == 0 { 1 << 20 } else { 0 }];
+            let answer = grpc
+                .unary(tonic::Request::new(message), INFO.parse().expect("a path"), codec)
+                .await;
+            (number, answer.map(drop))
+        }
+    });
+    for (number, answer) in futures_util::future::join_all(calls).await {
+        if number % 2 == 0 {
+            assert_eq!(
+                reason(&answer.expect_err("too large")),
+                "MESSAGE_TOO_LARGE",
+                "call {number}"
+            );
+        } else {
+            answer.expect("small calls are served");
+        }
+    }
+}
