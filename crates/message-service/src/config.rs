@@ -1,5 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
+use crate::SyncSettings;
+
 /// What a deployment can set, and the defaults that `GetLimits` and the proto comments tell.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,6 +22,8 @@ pub struct Config {
     pub unused_attachment_lifetime: Duration,
     /// How often the sweeper looks for files and requests whose time is over.
     pub sweep_interval: Duration,
+    /// Streams.
+    pub sync: SyncSettings,
     /// Things on a page where the request says nothing.
     pub page_size_default: u32,
     /// Things on a page at most.
@@ -45,6 +49,7 @@ impl Config {
             media_url_lifetime: Self::MEDIA_URL_LIFETIME_MAX,
             unused_attachment_lifetime: Duration::from_secs(24 * 3_600),
             sweep_interval: Duration::from_secs(60),
+            sync: SyncSettings::default(),
             page_size_default: 50,
             page_size_max: 200,
         }

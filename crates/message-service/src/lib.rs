@@ -23,6 +23,7 @@
 //! | `membership` | what the chat service has decided |
 //! | `attachment`, `media` | files: what is decided about them, and their bytes over HTTP |
 //! | `requests` | what each `request_id` did |
+//! | `sync` | what happens, told to whoever follows it |
 //! | [`bus`] | hints for followers, here and on other nodes |
 //! | `housekeeping` | ends what is over |
 //!
@@ -49,6 +50,7 @@ mod read;
 mod requests;
 mod send;
 mod service;
+mod sync;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -57,14 +59,19 @@ use tidings_db::{Pool, Schema, Settings, migrate::Migrations};
 use tidings_proto_message::v1::{
     attachment_service_server::AttachmentServiceServer, membership_log_service_server::MembershipLogServiceServer,
     message_service_server::MessageServiceServer, response_service_server::ResponseServiceServer,
+    sync_service_server::SyncServiceServer,
 };
 use tidings_rpc::{App, Environment, Health, Stack, policy::InvalidPolicy};
 
 pub use config::Config;
 pub(crate) use error::Error;
+pub use sync::Settings as SyncSettings;
 
 use bus::Bus;
-use service::{Rpcs, Shared};
+use service::{
+    Rpcs, Shared,
+    sync::{PageSizes, SyncRpcs},
+};
 
 /// The migrations of the schema `messages`.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -130,6 +137,14 @@ pub fn build(env: &Environment, config: Config, pool: Pool, settings: &Settings)
         )));
     }
 
+    let logs = sync::Logs::new(env, pool.clone(), config.sync);
+    background.push(Box::pin(logs.clone().wake_followers(bus.clone())));
+    let pages = PageSizes {
+        default: config.page_size_default,
+        max: config.page_size_max,
+    };
+    let sync = SyncRpcs::new(logs, env.page_tokens.clone(), pages);
+
     let config = Arc::new(config);
     let attachments = attachment::Attachments {
         pool: pool.clone(),
@@ -154,6 +169,7 @@ pub fn build(env: &Environment, config: Config, pool: Pool, settings: &Settings)
         .add(MessageServiceServer::new(rpcs.clone()))
         .add(ResponseServiceServer::new(rpcs.clone()))
         .add(AttachmentServiceServer::new(rpcs))
+        .add(SyncServiceServer::new(sync))
         .build()?;
     Ok(Service {
         stack,

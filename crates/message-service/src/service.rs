@@ -6,6 +6,7 @@ mod membership_log;
 mod messages;
 mod parse;
 mod responses;
+pub(crate) mod sync;
 
 use std::sync::Arc;
 
