@@ -14,6 +14,8 @@ mod former;
 mod item;
 mod postgres;
 mod shard;
+#[cfg(test)]
+mod simulation;
 
 use std::{sync::Arc, time::Duration};
 

@@ -216,23 +216,43 @@ impl<S: Store> Shard<S> {
     }
 }
 
-/// Sends of one chat that wait for its row.
-async fn wait<P: Patient>(patient: &P, bus: &Bus, group: Vec<Job>) {
-    let items: Vec<Arc<Item>> = group.iter().map(|job| Arc::clone(&job.item)).collect();
-    match patient.send_waiting(&items).await {
-        Ok(outcomes) => tell(bus, group.into_iter().zip(outcomes).collect()),
-        // Not the fault of one of them, which waiting again would show.
-        Err(Failure::Refused(error)) if group.len() > 1 && !matches!(error, Error::Conflict(_)) => {
-            tracing::warn!(%error, items = group.len(), "a batch was refused; its members are tried singly");
-            for job in group {
-                match patient.send_waiting(&[Arc::clone(&job.item)]).await {
-                    Ok(outcomes) => tell(bus, vec![job].into_iter().zip(outcomes).collect()),
-                    Err(failure) => answer_all(vec![job], failure),
-                }
-            }
+/// Sends of one chat that wait for its row. In slow mode one of each sender is decided at a time, so some may be put off again.
+async fn wait<P: Patient>(patient: &P, bus: &Bus, mut group: Vec<Job>) {
+    while !group.is_empty() {
+        let (late, due): (Vec<_>, Vec<_>) = group.into_iter().partition(Job::is_late);
+        late.into_iter()
+            .for_each(|job| job.answer(Err(SendError::DeadlineExceeded)));
+        if due.is_empty() {
+            return;
         }
-        Err(failure) => answer_all(group, failure),
+        let items: Vec<Arc<Item>> = due.iter().map(|job| Arc::clone(&job.item)).collect();
+        group = match patient.send_waiting(&items).await {
+            Ok(outcomes) => tell_done(bus, due, outcomes),
+            // Not the fault of one of them, which waiting again would show.
+            Err(Failure::Refused(error)) if due.len() > 1 && !matches!(error, Error::Conflict(_)) => {
+                tracing::warn!(%error, items = due.len(), "a batch was refused; its members are tried singly");
+                let mut rest = Vec::new();
+                for job in due {
+                    match patient.send_waiting(&[Arc::clone(&job.item)]).await {
+                        Ok(outcomes) => rest.extend(tell_done(bus, vec![job], outcomes)),
+                        Err(failure) => answer_all(vec![job], failure),
+                    }
+                }
+                rest
+            }
+            Err(failure) => return answer_all(due, failure),
+        };
     }
+}
+
+/// Answers what is decided, and returns what is put off.
+fn tell_done(bus: &Bus, jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Job> {
+    let (deferred, done): (Vec<_>, Vec<_>) = jobs
+        .into_iter()
+        .zip(outcomes)
+        .partition(|(_, outcome)| *outcome == Outcome::Deferred);
+    tell(bus, done);
+    deferred.into_iter().map(|(job, _)| job).collect()
 }
 
 /// Wakes the followers of what was stored, and answers.

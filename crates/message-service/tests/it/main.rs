@@ -1,0 +1,13 @@
+//! The message service with its middleware and a real Postgres; the tests are the chat service and the users.
+
+mod activity;
+mod attachments;
+mod edits;
+mod interleavings;
+mod lists;
+mod memberships;
+mod outages;
+mod responses;
+mod sends;
+mod stress;
+mod world;
