@@ -46,7 +46,7 @@ impl Progress {
             messages: survey.messages,
             senders: u64::try_from(survey.senders.len()).unwrap_or(u64::MAX),
             began: Instant::now(),
-            recent: VecDeque::new(),
+            recent: VecDeque::from([(Instant::now(), 0)]),
             hinted: false,
         };
         let task = if std::io::stderr().is_terminal() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use tidings_proto_chat::v1::{AddMemberRequest, CreateChatRequest, CreateGroupRequest};
+use tokio::task::unconstrained;
 
 use crate::{
     accounts::Accounts,
@@ -27,7 +28,9 @@ impl Room {
     pub(super) async fn open(accounts: &Accounts, log: &Log) -> Result<Self, Failure> {
         let ids = accounts.identities();
         let senders = log.senders();
-        let sessions = try_join_all(senders.iter().map(|sender| accounts.session(sender))).await?;
+        // All of a log's senders are to stand in the queue for registration before those of the next log. Tokio's budget would
+        // end their first turn after 128, with the rest behind everybody else.
+        let sessions = unconstrained(try_join_all(senders.iter().map(|sender| accounts.session(sender)))).await?;
         let owner = &sessions[0];
         let group = owner
             .create_group(&CreateGroupRequest {
