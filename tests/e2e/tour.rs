@@ -27,7 +27,7 @@ async fn the_readmes_tour_works_as_pasted() {
         .parent()
         .expect("tests stand in the project");
     let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
-    let suite = Suite::start(Shape::One).await;
+    let suite = Suite::start_with(Shape::One, &[("TIDINGS_REFLECTION", "true")]).await;
     let script = commands(&readme, "A tour").replace("127.0.0.1:7700", &suite.gateway_address().to_string());
     let tools = root.join(".tools/bin");
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());

@@ -50,6 +50,10 @@ impl Api {
         Self { channel }
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// All RPCs of the suite, in the order of their names.
     #[must_use]
     pub fn methods() -> Vec<Method> {

@@ -4,6 +4,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::EncodingKey;
 use tidings_authn::{AUDIENCE, Claims, ISSUER};
 use tidings_ids::{KeyId, LoginSessionId, Source, UserId};
+use tidings_proto_auth::v1::LogoutAllRequest;
 use tidings_proto_chat::v1::ListGroupsRequest;
 use tidings_proto_message::v1::GetSyncStateRequest;
 use tidings_proto_user::v1::GetCurrentUserRequest;
@@ -101,6 +102,7 @@ impl Forge {
         until("every service knows the new key", Duration::from_secs(90), || {
             let witness = witness.clone();
             async move {
+                let auth = witness.auth().logout_all(LogoutAllRequest { keep_current: true }).await.is_ok();
                 let user = witness.users().get_current_user(GetCurrentUserRequest {}).await.is_ok();
                 let chat = witness.groups().list_groups(ListGroupsRequest::default()).await.is_ok();
                 let message = witness
@@ -108,7 +110,7 @@ impl Forge {
                     .get_sync_state(GetSyncStateRequest::default())
                     .await
                     .is_ok();
-                user && chat && message
+                auth && user && chat && message
             }
         })
         .await;

@@ -18,6 +18,7 @@ mod errors;
 mod forge;
 pub mod mail;
 mod proxy;
+mod raw;
 mod suite;
 mod wait;
 

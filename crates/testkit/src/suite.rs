@@ -247,6 +247,7 @@ impl Suite {
             .env("TIDINGS_DATA_DIR", folder.join("data"))
             .env("TIDINGS_MAIL_DIR", self.mail_folder());
         command
+            .env("TIDINGS_PUBLIC_URL", format!("http://{}", self.gateway_address()))
             .env("TIDINGS_REGISTRATION", "open")
             .env("TIDINGS_RATE_FACTOR", "100000");
         command
@@ -355,6 +356,16 @@ impl Suite {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+impl Drop for Suite {
+    fn drop(&mut self) {
+        // The logs of a test that failed are worth keeping.
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("the logs are in {}", self.folder.path().display());
+        }
     }
 }
 

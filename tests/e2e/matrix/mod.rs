@@ -4,8 +4,8 @@
 //! the call is about stands in [`rows`], written by hand from the texts of the API and never from a run. An RPC without a row fails.
 
 mod expected;
-mod rows;
-mod scene;
+pub mod rows;
+pub mod scene;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -135,7 +135,8 @@ fn judge(expected: &Expected, outcome: &Result<DynamicMessage, Status>) -> Optio
     }
 }
 
-fn policies() -> &'static Policies {
+/// What each RPC declares.
+pub fn policies() -> &'static Policies {
     static POLICIES: std::sync::LazyLock<Policies> = std::sync::LazyLock::new(|| {
         Policies::from_descriptors(&[
             tidings_proto_auth::FILE_DESCRIPTOR_SET,
@@ -150,7 +151,7 @@ fn policies() -> &'static Policies {
 }
 
 /// Internal RPCs do not exist at the gateway.
-fn is_internal(method: &Method) -> bool {
+pub fn is_internal(method: &Method) -> bool {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     policies()
         .get(&path)

@@ -389,7 +389,7 @@ pub const ROWS: &[Row] = {
         ),
         row(
             "message.v1.AttachmentService.CompleteUpload",
-            Sender,
+            OnlyHimself,
             Upload,
             r#"{"chatId":"{chat}","attachmentId":"{attachment}","requestId":"{request}"}"#,
         ),

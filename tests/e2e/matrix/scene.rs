@@ -74,16 +74,16 @@ pub enum Needs {
 /// Those who play in every scene.
 pub struct Cast {
     pub api: Api,
-    channel: Channel,
+    pub channel: Channel,
     mails: std::path::PathBuf,
-    owner: Actor,
-    member: Actor,
-    second: Actor,
-    removed: Actor,
-    stranger: Actor,
-    admin: Actor,
-    assistant: Actor,
-    expired: String,
+    pub owner: Actor,
+    pub member: Actor,
+    pub second: Actor,
+    pub removed: Actor,
+    pub stranger: Actor,
+    pub admin: Actor,
+    pub assistant: Actor,
+    pub expired: String,
     /// Set where the membership check is made to say yes to everybody.
     plant: Option<tidings_db::Pool>,
 }
@@ -173,6 +173,7 @@ const PLANTS: [&str; 2] = [
 ];
 
 /// What is there in one cell, by the names that the table uses.
+#[derive(Clone)]
 pub struct Scene {
     things: BTreeMap<&'static str, String>,
 }
@@ -183,8 +184,7 @@ impl Scene {
         let mut scene = Self {
             things: BTreeMap::new(),
         };
-        scene.put("request", request_id());
-        scene.put("fresh", format!("f{}", &request_id().replace('-', "")[16..]));
+        scene.renew();
         scene.put("owner", cast.owner.user_id.clone());
         scene.put("owner_name", cast.owner.username.clone());
         scene.put("owner_password", cast.owner.password.clone());
@@ -217,6 +217,17 @@ impl Scene {
             text.replace(&format!("{{{name}}}"), value)
         });
         serde_json::from_str(&filled).unwrap_or_else(|error| panic!("{filled}: {error}"))
+    }
+
+    /// What the scene has by this name, if it has it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.things.get(name).map(String::as_str)
+    }
+
+    /// Makes the next request another one: a new id for it, and a new name for what it makes.
+    pub fn renew(&mut self) {
+        self.put("request", request_id());
+        self.put("fresh", format!("f{}", &request_id().replace('-', "")[16..]));
     }
 
     fn put(&mut self, name: &'static str, value: String) {
@@ -277,6 +288,7 @@ impl Scene {
             .expect("begins a session");
         let session = session.into_inner().session.expect("a session");
         let question = cast.owner.send(&session.chat_id, "a question").await.expect("asks");
+        self.put("question", question.message_id.clone());
         let answer = CreateResponseRequest {
             chat_id: session.chat_id.clone(),
             message_id: question.message_id,
