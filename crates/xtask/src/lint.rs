@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    proto, tools,
+    compose, proto, tools,
     workspace::{cargo, run},
 };
 
@@ -12,6 +12,7 @@ pub fn run_all() -> Result<()> {
     tools::install()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     proto::check()?;
+    compose::check()?;
     // What cargo-deny knows from elsewhere than this tree, known weaknesses, needs a network: it has its own schedule.
     run(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"]))

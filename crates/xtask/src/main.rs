@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`tools`] | the programs that are not Rust crates, pinned, in `.tools/bin` |
 //! | [`lint`] | format, clippy, dependencies, protos |
+//! | [`compose`] | the compose file against the public schema |
 //! | [`proto`] | buf: lint, format, breaking changes, the baseline |
 //! | [`test`] | everything that must hold |
 //! | [`database`] | a Postgres for as long as a command runs |
 //! | [`queries`] | `.sqlx`, by which a build without a database checks its queries |
 //! | [`workspace`] | where things are, and how programs are run |
 
+mod compose;
 mod database;
 mod lint;
 mod proto;

@@ -89,6 +89,19 @@ fn by_pip(package: &str, tool: &Tool, bin: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A package of Python with all that it needs, in a folder for `PYTHONPATH` that is named after its version.
+pub fn python_packages(package: &str) -> Result<PathBuf> {
+    let folder = workspace::tools().join("packages").join(package);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    need_pip()?;
+    let unfinished = folder.with_extension("unfinished");
+    run(pip().arg("--target").arg(&unfinished).arg(package))?;
+    fs::rename(&unfinished, &folder)?;
+    Ok(folder)
+}
+
 /// Unpacks a package into a folder of its own.
 fn pip_install(package: &str) -> Result<PathBuf> {
     need_pip()?;
@@ -97,19 +110,24 @@ fn pip_install(package: &str) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    run(command("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--root-user-action=ignore",
-        ])
+    run(pip()
         .args(["--no-deps", "--only-binary", ":all:", "--target"])
         .arg(&folder)
         .arg(package))?;
     Ok(folder)
+}
+
+fn pip() -> std::process::Command {
+    let mut pip = command("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--root-user-action=ignore",
+    ]);
+    pip
 }
 
 fn need_pip() -> Result<()> {

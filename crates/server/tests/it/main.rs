@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod dev;
+mod example;
 mod postgres;
 mod tidings;

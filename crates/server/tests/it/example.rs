@@ -1,0 +1,51 @@
+//! The example of an operator's settings, held against the command line.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use tidings_server::cli::definition;
+
+#[test]
+fn the_example_holds_every_setting_of_all_and_nothing_else() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example.env");
+    let example = fs::read_to_string(path).unwrap();
+    let named = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='));
+    let named: BTreeSet<&str> = named
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("TIDINGS_"))
+        .collect();
+
+    let definition = definition();
+    let all = definition.find_subcommand("all").expect("there is `tidings all`");
+    let settings = all
+        .get_arguments()
+        .filter_map(|argument| argument.get_env())
+        .map(|name| name.to_str().unwrap());
+    let settings: BTreeSet<&str> = settings.collect();
+
+    let missing: Vec<_> = settings.difference(&named).collect();
+    let unknown: Vec<_> = named.difference(&settings).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "not in the example: {missing:?}; no settings: {unknown:?}"
+    );
+}
+
+#[test]
+fn the_defaults_that_the_example_shows_are_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example.env");
+    let example = fs::read_to_string(path).unwrap();
+    let definition = definition();
+    let all = definition.find_subcommand("all").expect("there is `tidings all`");
+    for argument in all.get_arguments() {
+        let (Some(name), [default]) = (argument.get_env(), argument.get_default_values()) else {
+            continue;
+        };
+        let (name, default) = (name.to_str().unwrap(), default.to_str().unwrap());
+        let shown = example.lines().find_map(|line| line.strip_prefix(&format!("#{name}=")));
+        if let Some(shown) = shown.filter(|shown| !shown.is_empty()) {
+            assert_eq!(shown, default, "{name}");
+        }
+    }
+}
