@@ -1,5 +1,7 @@
 //! What the service does on its own: ends what is over.
 
+mod retention;
+
 use std::time::Duration;
 
 use tidings_db::{Error, Pool};
@@ -41,7 +43,8 @@ pub(crate) async fn round(shared: &Shared, objects: &Objects) -> Result<bool, Er
     let unused_before = now - shared.config.unused_attachment_lifetime;
     let files = attachment::sweep(&shared.pool, objects, unused_before).await?;
     let requests = purge_requests(&shared.pool, now - REQUESTS_KEPT_FOR).await?;
-    Ok(files || requests)
+    let entries = retention::round(&shared.pool, now - shared.config.log_lifetime).await?;
+    Ok(files || requests || entries)
 }
 
 /// Forgets requests; whether there may be more to forget.

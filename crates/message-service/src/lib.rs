@@ -51,6 +51,8 @@ mod requests;
 mod send;
 mod service;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
