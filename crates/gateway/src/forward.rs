@@ -43,7 +43,8 @@ impl Forward {
         // A request is built anew, so that nothing of the client's goes on that is not meant to: neither the query, nor what the
         // connection knows, nor a header that is not listed.
         let broken = Broken::default();
-        let body = RequestBody::new(body, self.method.policy.request_bytes_max, deadline);
+        let policy = &self.method.policy;
+        let body = RequestBody::new(body, policy.request_bytes_max, deadline).streamed(policy.client_streaming);
         let mut request = Request::new(Body::new(Upstreamed::new(body, broken.clone())));
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = Uri::from(self.method.path.clone());

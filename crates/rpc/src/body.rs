@@ -14,11 +14,12 @@ use tonic::{Status, body::Body};
 
 use crate::Problem;
 
-/// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, and
-/// when the call's time is over, however slowly bytes arrive.
+/// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, when a
+/// second message begins that its RPC does not take, and when the call's time is over, however slowly bytes arrive.
 pub struct RequestBody {
     inner: Body,
     bytes_max: usize,
+    streamed: bool,
     deadline: Pin<Box<Sleep>>,
     prefix: Prefix,
 }
@@ -31,17 +32,45 @@ struct Prefix {
     length: u32,
     /// Bytes of the current message that are still to come.
     left: usize,
+    /// Whether a whole prefix has been seen: what follows its message is another one.
+    complete: bool,
 }
 
 impl RequestBody {
-    /// `inner`, with at most `bytes_max` a message, until `deadline`.
+    /// `inner`, with one message of at most `bytes_max`, until `deadline`.
     #[must_use]
     pub fn new(inner: Body, bytes_max: usize, deadline: Instant) -> Self {
         Self {
             inner,
             bytes_max,
+            streamed: false,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             prefix: Prefix::default(),
+        }
+    }
+
+    /// The same with as many messages as the RPC's policy lets a client stream.
+    #[must_use]
+    pub fn streamed(self, streamed: bool) -> Self {
+        Self { streamed, ..self }
+    }
+}
+
+/// Why a body is not read on.
+#[derive(Debug, PartialEq, Eq)]
+enum Excess {
+    /// A message is announced with this length.
+    Bytes(usize),
+    /// Another message begins.
+    Message,
+}
+
+impl Excess {
+    fn problem(self, bytes_max: usize) -> Problem {
+        match self {
+            Self::Bytes(_) => Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", bytes_max),
+            // tonic would read the first and drop the rest unseen.
+            Self::Message => Problem::field("", "the request must be one message"),
         }
     }
 }
@@ -49,14 +78,17 @@ impl RequestBody {
 impl Prefix {
     const BYTES: usize = 5;
 
-    /// Follows the framing through `data`. The length of a message that is too large, if one begins here.
-    fn follow(&mut self, mut data: &[u8], bytes_max: usize) -> Result<(), usize> {
+    /// Follows the framing through `data`, up to what is too much.
+    fn follow(&mut self, mut data: &[u8], bytes_max: usize, streamed: bool) -> Result<(), Excess> {
         while !data.is_empty() {
             if self.left > 0 {
                 let step = self.left.min(data.len());
                 self.left -= step;
                 data = &data[step..];
                 continue;
+            }
+            if self.complete && !streamed {
+                return Err(Excess::Message);
             }
             if self.seen > 0 {
                 self.length = (self.length << 8) | u32::from(data[0]);
@@ -66,10 +98,11 @@ impl Prefix {
             if self.seen == Self::BYTES {
                 let length = usize::try_from(self.length).unwrap_or(usize::MAX);
                 if length > bytes_max {
-                    return Err(length);
+                    return Err(Excess::Bytes(length));
                 }
                 *self = Self {
                     left: length,
+                    complete: true,
                     ..Self::default()
                 };
             }
@@ -101,12 +134,11 @@ impl http_body::Body for RequestBody {
             if data.is_empty() {
                 continue;
             }
-            let checked = this.prefix.follow(data, this.bytes_max);
-            return Poll::Ready(Some(checked.map(|()| frame).map_err(|_| {
-                Problem::new(ErrorReason::MessageTooLarge)
-                    .with("limit_bytes", this.bytes_max)
-                    .into()
-            })));
+            let checked = this.prefix.follow(data, this.bytes_max, this.streamed);
+            let frame = checked
+                .map(|()| frame)
+                .map_err(|excess| excess.problem(this.bytes_max).into());
+            return Poll::Ready(Some(frame));
         }
     }
 
@@ -198,7 +230,7 @@ mod tests {
     use tokio::time::Instant;
     use tonic::{Status, body::Body};
 
-    use super::{Prefix, RequestBody};
+    use super::{Excess, Prefix, RequestBody};
 
     #[tokio::test]
     async fn frames_without_bytes_are_not_passed_on() {
@@ -216,11 +248,22 @@ mod tests {
     #[test]
     fn a_message_is_refused_by_its_announced_length() {
         let mut prefix = Prefix::default();
-        assert_eq!(prefix.follow(&[0, 0, 0, 0, 2, 7, 7, 0, 0], 10), Ok(()));
-        assert_eq!(prefix.follow(&[0, 0, 11], 10), Err(11));
+        assert_eq!(prefix.follow(&[0, 0, 0, 0, 2, 7, 7, 0, 0], 10, true), Ok(()));
+        assert_eq!(prefix.follow(&[0, 0, 11], 10, true), Err(Excess::Bytes(11)));
         assert_eq!(
-            Prefix::default().follow(&[0, 0xff, 0xff, 0xff, 0xff], 10),
-            Err(0xffff_ffff)
+            Prefix::default().follow(&[0, 0xff, 0xff, 0xff, 0xff], 10, true),
+            Err(Excess::Bytes(0xffff_ffff))
         );
+    }
+
+    #[test]
+    fn a_second_message_is_refused_where_one_is_taken() {
+        let mut prefix = Prefix::default();
+        assert_eq!(prefix.follow(&[0, 0, 0, 0, 2, 7], 10, false), Ok(()));
+        assert_eq!(prefix.follow(&[7], 10, false), Ok(()));
+        assert_eq!(prefix.follow(&[0], 10, false), Err(Excess::Message));
+        let mut empty = Prefix::default();
+        assert_eq!(empty.follow(&[0, 0, 0, 0, 0], 10, false), Ok(()));
+        assert_eq!(empty.follow(&[0], 10, false), Err(Excess::Message));
     }
 }

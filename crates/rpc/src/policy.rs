@@ -21,6 +21,8 @@ pub struct Policy {
     pub callers: Vec<Service>,
     /// The largest request in bytes.
     pub request_bytes_max: usize,
+    /// Whether it takes a stream of requests.
+    pub client_streaming: bool,
     /// Whether it answers with a stream.
     pub server_streaming: bool,
 }
@@ -86,6 +88,8 @@ impl Policies {
                 rate_class: RateClass::Read,
                 callers: Vec::new(),
                 request_bytes_max: Self::REQUEST_BYTES_DEFAULT,
+                // Reflection is bidirectional.
+                client_streaming: method.starts_with("grpc.reflection."),
                 server_streaming,
             });
         }
@@ -146,6 +150,7 @@ fn policy_of(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<Policy>
             0 => Policies::REQUEST_BYTES_DEFAULT,
             bytes => usize::try_from(bytes).ok()?,
         },
+        client_streaming: method.is_client_streaming(),
         server_streaming: method.is_server_streaming(),
     })
 }

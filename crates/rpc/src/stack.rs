@@ -140,7 +140,8 @@ impl Stack {
         let admission = shared.admit(&policy, identified.user.as_deref())?;
 
         // 8. A request is not read beyond what its RPC takes, nor after its deadline.
-        let body = Body::new(RequestBody::new(body, policy.request_bytes_max, deadline));
+        let body = RequestBody::new(body, policy.request_bytes_max, deadline);
+        let body = Body::new(body.streamed(policy.client_streaming));
 
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         parts.headers.remove(SERVICE_HEADER);
