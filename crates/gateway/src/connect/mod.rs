@@ -16,13 +16,18 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use http::{HeaderValue, Method as HttpMethod, Request, Response, header::CONTENT_TYPE, request::Parts};
+use http::{
+    HeaderValue, Method as HttpMethod, Request, Response, Version,
+    header::{CONNECTION, CONTENT_TYPE},
+    request::Parts,
+};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tidings_proto_common::v1::ErrorReason;
-use tidings_rpc::{ClientAddress, Problem, deadline};
+use tidings_rpc::{ClientAddress, Problem, deadline, problem::reason_name};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::{Status, Streaming, body::Body, client::Grpc, metadata::MetadataMap};
+use tonic_types::StatusExt as _;
 
 pub use self::codec::BytesCodec;
 use self::negotiate::{Format, Shape, negotiate};
@@ -72,14 +77,15 @@ impl Connect {
             Err(refusal) => return refusal.into_response(),
         };
         let method = Arc::clone(method);
+        let version = parts.version;
         match shape {
             Shape::Unary => match self.unary(method, target, format, parts, body).await {
                 Ok(response) => response,
-                Err(status) => error::response(&status),
+                Err(status) => refusal(&status, version),
             },
             Shape::Events => match self.open(method, target, format, parts, body).await {
                 Ok((method, stream, permit)) => sse::response(method, stream, permit),
-                Err(status) => error::response(&status),
+                Err(status) => refusal(&status, version),
             },
             // A Connect stream has one HTTP status; how it ended stands in its last envelope.
             Shape::Stream => match self.open(method, target, format, parts, body).await {
@@ -194,6 +200,21 @@ impl Call {
         }
         request
     }
+}
+
+/// A response that says how a call failed. Where HTTP/1 would have to read what is too large before the next request, the
+/// connection ends, and the client is told so: it would else send its next request into a connection that is being closed.
+fn refusal(status: &Status, version: Version) -> Response<Body> {
+    let mut response = error::response(status);
+    let unread = status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == reason_name(ErrorReason::MessageTooLarge));
+    if unread && version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A message as the client wants it.
