@@ -1,6 +1,7 @@
 use tidings_db::transaction;
 use tidings_ids::{AudienceId, ChatId, GroupId, UserId};
 use tidings_proto_message::v1::{ChatActivity, ChatActivityCursor};
+use tidings_rpc::{Problem, text::TextRule};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -339,8 +340,9 @@ fn check_update(chat: &Chat, role: Role, patch: &ChatPatch) -> Result<(), Error>
         Kind::Conversation => role.require_admin(),
         Kind::Group(_) => {
             role.require_admin()?;
-            match patch.title.as_deref() {
-                Some("") => Err(tidings_rpc::Problem::field("title", "must have 1 to 128 characters").into()),
+            // A group's chat cannot be without a title, and one that shows nothing is none.
+            match patch.title.as_deref().map(|title| TextRule::NAME.check(title)) {
+                Some(Err(error)) => Err(Problem::field("title", error.to_string()).into()),
                 _ => Ok(()),
             }
         }
