@@ -1,0 +1,46 @@
+use std::collections::BTreeMap;
+
+use sqlx::{AssertSqlSafe, Row as _};
+use tidings_db::Pool;
+
+/// Tables that change by themselves, or by a refused call with good reason.
+const RESTLESS: [&str; 0] = [];
+
+/// What is stored: of each table how many rows, and a sum over them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct State(BTreeMap<String, (i64, String)>);
+
+impl State {
+    /// Looks at all tables of the suite.
+    pub async fn of(pool: &Pool) -> Self {
+        let names = sqlx::query(
+            "select c.oid::regclass::text as name from pg_class c \
+             where c.relnamespace::regnamespace::text in ('auth', 'users', 'chats', 'messages') \
+             and c.relkind in ('r', 'p') and not c.relispartition",
+        );
+        let names = names.fetch_all(pool).await.expect("the catalogue can be read");
+        let mut tables = BTreeMap::new();
+        for name in names.iter().map(|row| row.get::<String, _>("name")) {
+            if RESTLESS.contains(&name.as_str()) {
+                continue;
+            }
+            let sum = "coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint::numeric), 0)::text";
+            let sql = format!("select count(*) as count, {sum} as sum from {name} t");
+            let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(pool).await;
+            let row = row.unwrap_or_else(|error| panic!("{name}: {error}"));
+            tables.insert(name, (row.get("count"), row.get("sum")));
+        }
+        assert!(tables.len() > 20, "the suite has more tables than {tables:?}");
+        Self(tables)
+    }
+
+    /// The tables that are not as they were.
+    pub fn changes(&self, before: &Self) -> Vec<String> {
+        let tables = self.0.iter().filter(|(name, state)| before.0.get(*name) != Some(state));
+        let lines = tables.map(|(name, state)| {
+            let rows = before.0.get(name).map_or(0, |(count, _)| *count);
+            format!("{name} has changed: {rows} rows before, {} now", state.0)
+        });
+        lines.collect()
+    }
+}
