@@ -7,7 +7,7 @@
 //! | `reader` | what following needs of a store: the trait, and what it answers |
 //! | `tell` | what of a chat's entries one follower is told: the one place where visibility is decided |
 //! | `read` | one read of one chat for one follower: entries first, rights afterwards |
-//! | `follower` | the state machine: user log first, then the chats that moved, a bounded read a step |
+//! | `follower` | the state machine: what the user log says, then the chats that moved; a bounded read a step |
 //! | `pull` | the same in pages, continued by a token |
 //! | `postgres` | the reader on Postgres |
 //! | `tail` | the newest entries of a chat in memory, loaded once for all its followers |

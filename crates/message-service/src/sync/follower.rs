@@ -159,6 +159,7 @@ impl Follower {
         let head = reader.heads(&[chat_id]).await?.first().map_or(0, |(_, head)| *head);
         if position <= head {
             self.chats.insert(chat_id, Followed::at(Place { position, view: None }));
+            self.set_target(chat_id, head);
             self.chat_moved(chat_id);
         } else {
             self.beginning.push_back(Beginning {
@@ -216,20 +217,34 @@ impl Follower {
             self.catching_up = None;
             return Ok(Some(vec![Frame::CaughtUp]));
         }
-        // The user log goes first: it says which chats to follow.
+        // What happens goes by the user log first: it says which chats to follow. What has happened goes by the chats first, so that
+        // a client is beyond a removal that was undone before it hears of it.
+        if !self.is_behind()
+            && let Some(frames) = self.step_user_log(reader).await?
+        {
+            return Ok(Some(frames));
+        }
+        if let Some(beginning) = self.beginning.front().copied() {
+            return self.begin_chat(reader, beginning).await.map(Some);
+        }
+        if let Some(chat_id) = self.moved.front().copied() {
+            return self.read_chat(reader, chat_id).await.map(Some);
+        }
+        self.step_user_log(reader).await
+    }
+
+    /// Whether chats are not where they were when the follower began.
+    fn is_behind(&self) -> bool {
+        let Some(targets) = &self.catching_up else { return false };
+        !targets.chats.is_empty() || !self.beginning.is_empty()
+    }
+
+    async fn step_user_log<R: Reader>(&mut self, reader: &R) -> Result<Option<Vec<Frame>>, Error> {
         if !self.untold.is_empty() {
             return self.tell_user_entry(reader).await.map(Some);
         }
         if self.user_moved {
             return self.read_user_log(reader).await.map(Some);
-        }
-        if let Some(beginning) = self.beginning.front().copied() {
-            let frames = self.begin_chat(reader, beginning).await?;
-            self.beginning.pop_front();
-            return Ok(Some(frames));
-        }
-        if let Some(chat_id) = self.moved.front().copied() {
-            return self.read_chat(reader, chat_id).await.map(Some);
         }
         Ok(None)
     }
@@ -355,20 +370,26 @@ impl Follower {
                 view: Some(snapshot.view),
             };
             self.chats.insert(chat_id, Followed::at(place));
+            self.beginning.pop_front();
             let snapshot = super::frame::Snapshot {
                 reset: beginning.reset,
                 ..snapshot
             };
             return Ok(vec![Frame::Snapshot(Box::new(snapshot))]);
         }
-        let frame = if beginning.is_named {
-            let standings = reader.standings(self.user_id, &[chat_id]).await?;
-            left(chat_id, standings.first().map(|(_, standing)| standing))
-        } else {
-            None
+        if !beginning.is_named {
+            self.beginning.pop_front();
+            self.forget(reader, chat_id);
+            return Ok(Vec::new());
+        }
+        let standings = reader.standings(self.user_id, &[chat_id]).await?;
+        let Some(frame) = left(chat_id, standings.first().map(|(_, standing)| standing)) else {
+            // Joined again meanwhile: once more.
+            return Ok(Vec::new());
         };
+        self.beginning.pop_front();
         self.forget(reader, chat_id);
-        Ok(frame.into_iter().collect())
+        Ok(vec![frame])
     }
 
     async fn read_chat<R: Reader>(&mut self, reader: &R, chat_id: ChatId) -> Result<Vec<Frame>, Error> {
@@ -421,9 +442,8 @@ impl Follower {
 
     /// Whether everything is told that there was when the follower began.
     fn has_reached_targets(&self) -> bool {
-        self.catching_up.as_ref().is_some_and(|targets| {
-            self.user_position >= targets.user_position && targets.chats.is_empty() && self.beginning.is_empty()
-        })
+        let user_target = self.catching_up.as_ref().map(|targets| targets.user_position);
+        user_target.is_some_and(|target| self.user_position >= target) && !self.is_behind()
     }
 }
 

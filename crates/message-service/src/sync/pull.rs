@@ -1,5 +1,7 @@
 //! What a client lacks, page by page, until every chat has reached the head that it had when its turn came.
 //!
+//! The chats come first and the user log last, so that a client is beyond a removal that was undone before it hears of it.
+//!
 //! Nothing is kept between two pages: where the next one begins stands in its [`Cursor`], with the head of the user log and of the chat in
 //! hand. The chats are listed anew for each page and taken by id, so a chat joined in between is told or left to the next
 //! call, and both are right.
@@ -51,11 +53,10 @@ pub(crate) struct Cursor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// The user log, which is the last.
     User,
     /// The chats with ids above.
-    Chats {
-        after: Option<ChatId>,
-    },
+    Chats { after: Option<ChatId> },
     /// One chat, from after a position up to its head when it was begun; then those above.
     Chat {
         chat_id: ChatId,
@@ -143,7 +144,7 @@ pub(crate) async fn pull<R: Reader>(
         reset,
         user_position: have.user_position,
         user_target: opening.user_position,
-        stage: Stage::User,
+        stage: Stage::Chats { after: None },
     });
     let mut pull = Pull {
         reader,
@@ -190,12 +191,6 @@ enum Need {
 impl<R: Reader> Pull<'_, R> {
     /// Fills the page; whether the client has caught up with it.
     async fn run(&mut self, opening: &Opening, have: Have) -> Result<bool, Error> {
-        if self.cursor.stage == Stage::User {
-            if !self.user_log().await? {
-                return Ok(false);
-            }
-            self.cursor.stage = Stage::Chats { after: None };
-        }
         if let Stage::Chat {
             chat_id,
             position,
@@ -214,10 +209,18 @@ impl<R: Reader> Pull<'_, R> {
         {
             return Ok(false);
         }
-        let Stage::Chats { after } = self.cursor.stage else {
-            return Ok(false);
-        };
-        for (chat_id, need) in needs(&opening.chats, &have) {
+        if let Stage::Chats { after } = self.cursor.stage {
+            if !self.chats(opening, &have, after).await? {
+                return Ok(false);
+            }
+            self.cursor.stage = Stage::User;
+        }
+        self.user_log().await
+    }
+
+    /// The chats with ids above.
+    async fn chats(&mut self, opening: &Opening, have: &Have, after: Option<ChatId>) -> Result<bool, Error> {
+        for (chat_id, need) in needs(&opening.chats, have) {
             if after.is_some_and(|after| chat_id <= after) {
                 continue;
             }
@@ -325,19 +328,22 @@ impl<R: Reader> Pull<'_, R> {
         if self.is_full() {
             return Ok(false);
         }
-        let standings = self.reader.standings(self.user_id, &[chat_id]).await?;
-        let standing: Option<Standing> = standings.first().map(|(_, standing)| *standing);
-        if let Some(frame) = left(chat_id, standing.as_ref()) {
-            self.push(frame, 1);
-        } else if let Some(snapshot) = self.reader.snapshot(self.user_id, chat_id).await? {
+        loop {
+            let standings = self.reader.standings(self.user_id, &[chat_id]).await?;
+            let standing: Option<Standing> = standings.first().map(|(_, standing)| *standing);
+            if let Some(frame) = left(chat_id, standing.as_ref()) {
+                self.push(frame, 1);
+                break;
+            }
             // Joined since the chats were listed.
-            self.push(
-                Frame::Snapshot(Box::new(Snapshot {
+            if let Some(snapshot) = self.reader.snapshot(self.user_id, chat_id).await? {
+                let snapshot = Snapshot {
                     reset: true,
                     ..snapshot
-                })),
-                SNAPSHOT_COUNT,
-            );
+                };
+                self.push(Frame::Snapshot(Box::new(snapshot)), SNAPSHOT_COUNT);
+                break;
+            }
         }
         self.cursor.stage = Stage::Chats { after: Some(chat_id) };
         Ok(true)

@@ -70,7 +70,6 @@ impl Client {
                 if let UserEvent::Left {
                     last_visible_position, ..
                 } = entry.event
-                    && entry.position > self.opened_at
                     && self
                         .have
                         .chats
@@ -284,7 +283,6 @@ async fn stream(memory: &Memory, client: &mut Client, steps: usize) {
 async fn pages(memory: &Memory, client: &mut Client, at_rest: bool) {
     let have = client.have.clone();
     let mut cursor = None;
-    client.opened_at = i64::MAX;
     loop {
         client.reads(memory);
         let count_max = 1 + memory.number(20) as u32;

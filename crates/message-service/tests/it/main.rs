@@ -8,6 +8,8 @@ mod lists;
 mod memberships;
 mod outages;
 mod responses;
+mod retention;
 mod sends;
 mod stress;
+mod sync;
 mod world;

@@ -31,6 +31,7 @@ pub struct World {
     pub source: Source,
     pub database: Database,
     pub drain: Drain,
+    pub revocations: Arc<Revocations>,
     pub media: axum::Router,
     key: EncodingKey,
     secret: SuiteSecret,
@@ -42,6 +43,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct Actor {
     pub id: String,
+    pub login_session_id: String,
     token: String,
     peer: Peer,
     source: Source,
@@ -66,7 +68,7 @@ impl World {
         let source = Source::system();
         let revocations = Revocations::new();
         keep_trusted(Arc::clone(&revocations));
-        let verifier = Arc::new(Verifier::new(revocations, source.clone()));
+        let verifier = Arc::new(Verifier::new(Arc::clone(&revocations), source.clone()));
         let pair = Ed25519KeyPair::generate().expect("a key");
         let public = pair.public_key().as_ref().try_into().expect("32 bytes");
         verifier.set_keys(&[PublicKey {
@@ -107,6 +109,7 @@ impl World {
             source,
             database,
             drain,
+            revocations,
             media: service.media.clone(),
             key: EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref()),
             secret,
@@ -132,12 +135,13 @@ impl World {
 
     pub fn user_with(&self, permissions: &[Permission]) -> Actor {
         let user_id: UserId = self.source.new_id();
+        let login_session_id = self.source.new_id();
         let now = self.source.now().unix_timestamp();
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: user_id,
-            sid: self.source.new_id(),
+            sid: login_session_id,
             epoch: 1,
             perms: permissions.iter().map(|permission| *permission as i32).collect(),
             bot: false,
@@ -149,6 +153,7 @@ impl World {
         let peer = self.peer(Service::Gateway);
         Actor {
             id: user_id.to_string(),
+            login_session_id: login_session_id.to_string(),
             token,
             peer,
             source: self.source.clone(),
