@@ -109,7 +109,13 @@ async fn admins_change_a_groups_chat_and_it_keeps_a_title() {
         reason(update(&bob, titled("mine")).await),
         ErrorReason::PermissionMissing
     );
-    assert_eq!(wrong_fields(update(&alice, titled("")).await), ["title"]);
+    for blank in ["", " ", "\u{200B}"] {
+        assert_eq!(
+            wrong_fields(update(&alice, titled(blank)).await),
+            ["title"],
+            "{blank:?}"
+        );
+    }
     let stale = UpdateChatRequest {
         etag: chat.etag.clone(),
         ..titled("late")

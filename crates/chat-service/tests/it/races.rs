@@ -7,7 +7,7 @@ use tidings_proto_common::v1::ErrorReason;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use crate::world::{MEMBER, OWNER, World, reason};
+use crate::world::{ADMIN, MEMBER, OWNER, World, reason, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_owners_who_remove_each_other_leave_one() {
@@ -120,7 +120,7 @@ async fn a_thousand_changes_at_once_keep_the_numbers_dense() {
         assert_eq!(world.log.changes(&group.group_id).await.len(), 501);
         assert_eq!(world.log.members(&group.group_id).await.len(), 1);
     }
-    assert_eq!(world.outbox().await, []);
+    world.outbox_is_tidied_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,4 +146,64 @@ async fn the_last_place_is_given_once() {
     }
     assert_eq!(added, 4);
     world.assert_told(&group.group_id).await;
+}
+
+#[tokio::test]
+async fn a_right_that_goes_while_a_call_waits_for_its_turn_is_gone() {
+    let world = World::begin().await;
+    let [alice, bob, carol, dave] = [
+        world.user().await,
+        world.user().await,
+        world.user().await,
+        world.user().await,
+    ];
+    let group = alice.group().await;
+    alice.add(&group, &bob, ADMIN).await.expect("added");
+    alice.add(&group, &carol, MEMBER).await.expect("added");
+
+    // Another change has the audience's row when the admin's calls come to it, and takes the admin's membership.
+    let pool = world.pool();
+    let mut tx = pool.begin().await.expect("begun");
+    sqlx::query("select from chats.audiences where audience_id = $1::uuid for update")
+        .bind(&group.group_id)
+        .execute(&mut *tx)
+        .await
+        .expect("locked");
+    let calls = [
+        tokio::spawn({
+            let (bob, group, dave) = (bob.clone(), group.clone(), dave.clone());
+            async move { bob.add(&group, &dave, MEMBER).await.map(drop) }
+        }),
+        tokio::spawn({
+            let (bob, group, carol) = (bob.clone(), group.clone(), carol.clone());
+            async move { bob.remove(&group, &carol).await }
+        }),
+        tokio::spawn({
+            let (bob, group) = (bob.clone(), group.clone());
+            async move { bob.chat_in(&group, "general").await.map(drop) }
+        }),
+    ];
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    until("all of them wait", async || {
+        sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(&pool)
+            .await
+            .expect("counted")
+            == 3
+    })
+    .await;
+    sqlx::query("delete from chats.members where audience_id = $1::uuid and user_id = $2::uuid")
+        .bind(&group.group_id)
+        .bind(&bob.id)
+        .execute(&mut *tx)
+        .await
+        .expect("removed");
+    tx.commit().await.expect("committed");
+
+    for call in calls {
+        assert_eq!(reason(call.await.expect("no panic")), ErrorReason::NotFound);
+    }
+    let roles = alice.members(&group).await.expect("seen");
+    assert_eq!(roles.len(), 2, "{roles:?}");
 }

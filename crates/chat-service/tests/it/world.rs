@@ -219,6 +219,11 @@ impl World {
             .expect("readable")
     }
 
+    /// Waits until nothing is left in the outbox. Rows are deleted after those who wait for their delivery have been told.
+    pub async fn outbox_is_tidied_up(&self) {
+        until("the delivery of everything", async || self.outbox().await.is_empty()).await;
+    }
+
     /// Checks that the audience's numbers are dense, and that the message service has all of them and decides by the same members.
     pub async fn assert_told(&self, audience_id: &str) {
         let changes = self.log.changes(audience_id).await;
