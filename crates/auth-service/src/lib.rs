@@ -23,7 +23,6 @@
 //! - No secret is stored but as a hash; signing keys are sealed. No secret and no address is logged.
 
 mod account;
-mod admin;
 mod auth;
 mod config;
 mod convert;
@@ -31,6 +30,7 @@ mod crash;
 mod error;
 mod login;
 mod mail;
+mod operator;
 mod password;
 mod recovery;
 mod refresh_tree;
@@ -45,13 +45,13 @@ mod users;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-pub use admin::{NewAdmin, create_admin};
 pub use config::{Config, InvalidSetting, MailTransport, Registration};
 #[cfg(not(feature = "testing"))]
 pub(crate) use crash::Step;
 #[cfg(feature = "testing")]
 pub use crash::{CrashPoints, Step};
 pub use error::Error;
+pub use operator::{NewAccount, create_admin, ensure_bot};
 use tidings_db::{Pool, Schema, migrate::Migrations};
 use tidings_proto_auth::v1::{
     auth_service_server::AuthServiceServer, credential_service_server::CredentialServiceServer,

@@ -53,8 +53,16 @@ pub(crate) struct Applicant {
 pub(crate) enum Terms {
     /// By themselves, as the deployment permits.
     Public(Registration),
-    /// By the operator, who answers for the address: an admin, active at once.
+    /// By the operator, who answers for the address: active at once.
+    Operator(Holder),
+}
+
+/// Whom an operator makes an account for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
     Admin,
+    /// A program, which answers messages and nothing else.
+    Bot,
 }
 
 impl Terms {
@@ -65,8 +73,13 @@ impl Terms {
     fn role_names(self) -> Vec<String> {
         match self {
             Self::Public(_) => Vec::new(),
-            Self::Admin => vec!["admin".to_owned(), "member".to_owned()],
+            Self::Operator(Holder::Admin) => vec!["admin".to_owned(), "member".to_owned()],
+            Self::Operator(Holder::Bot) => vec!["bot".to_owned()],
         }
+    }
+
+    fn is_bot(self) -> bool {
+        self == Self::Operator(Holder::Bot)
     }
 }
 
@@ -168,6 +181,7 @@ async fn create_user(
         display_name: applicant.display_name.clone(),
         bio: applicant.bio.clone(),
         role_names: terms.role_names(),
+        is_bot: terms.is_bot(),
     };
     match auth.users.create(&user).await {
         Ok(()) => Ok(false),
@@ -230,7 +244,7 @@ async fn try_store_credential(
         email: (!concealed).then_some((email.as_str(), email.key())),
         password_hash,
         active: !terms.awaits_verification(),
-        email_verified: terms == Terms::Admin,
+        email_verified: matches!(terms, Terms::Operator(_)),
     };
     let kind = if concealed {
         mails::Kind::AddressInUse
@@ -256,7 +270,7 @@ async fn try_store_credential(
 }
 
 /// Makes the user active where that is due, and answers.
-async fn conclude(auth: &Auth, user_id: UserId) -> Result<UserId, Error> {
+pub(crate) async fn conclude(auth: &Auth, user_id: UserId) -> Result<UserId, Error> {
     activate(auth, user_id).await?;
     Ok(user_id)
 }

@@ -26,6 +26,7 @@ pub(crate) struct NewUser {
     pub display_name: String,
     pub bio: String,
     pub role_names: Vec<String>,
+    pub is_bot: bool,
 }
 
 /// What tokens are issued by.
@@ -89,7 +90,7 @@ impl Users {
             email: user.email.clone(),
             display_name: user.display_name.clone(),
             bio: user.bio.clone(),
-            is_bot: false,
+            is_bot: user.is_bot,
             role_names: user.role_names.clone(),
             request_id: String::new(),
         };

@@ -16,12 +16,13 @@ impl fmt::Display for InvalidName {
     }
 }
 
-/// Names that speak for the deployment, or mean something to programs, in order. Only accounts that are made with the role `admin`, which
-/// is the operator's doing, may have one of the first kind.
-const OFFICIAL: [&str; 16] = [
+/// Names that speak for the deployment, or mean something to programs, in order. Only accounts that are made with the role `admin` or
+/// `bot`, which is the operator's doing, may have one of the first kind.
+const OFFICIAL: [&str; 17] = [
     "abuse",
     "admin",
     "administrator",
+    "echo",
     "help",
     "moderator",
     "official",
@@ -138,6 +139,7 @@ mod tests {
         assert!(OFFICIAL.is_sorted() && MEANINGFUL.is_sorted());
         let reserved = |name: &str, for_operator| Username::parse(name).expect("well-formed").is_reserved(for_operator);
         assert!(reserved("admin", false) && !reserved("admin", true));
+        assert!(reserved("echo", false) && !reserved("echo", true));
         assert!(reserved("everyone", false) && reserved("everyone", true));
         assert!(!reserved("ada", false));
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidings_auth_service::{CrashPoints, NewAdmin, Registration, Step, create_admin};
+use tidings_auth_service::{CrashPoints, NewAccount, Registration, Step, create_admin, ensure_bot};
 use tidings_proto_auth::v1::RegisterRequest;
 use tidings_proto_user::v1::UserStatus;
 use tonic_types::StatusExt as _;
@@ -88,7 +88,7 @@ async fn nobody_registers_where_registration_is_closed_but_the_operator_makes_ad
     })
     .await;
     assert_eq!(refusal(world.register("ada").await), "FEATURE_DISABLED");
-    let admin = || NewAdmin {
+    let admin = || NewAccount {
         username: "Boss".to_owned(),
         email: "boss@example.org".to_owned(),
         password: PASSWORD.into(),
@@ -102,11 +102,57 @@ async fn nobody_registers_where_registration_is_closed_but_the_operator_makes_ad
     let user = world.users.get(&user_id.to_string()).expect("created");
     assert!(user.roles.contains(&"admin".to_owned()) && user.email_verified);
     assert!(create_admin(&world.service, admin()).await.is_err());
-    let bad = NewAdmin {
+    let bad = NewAccount {
         password: "short".into(),
         ..admin()
     };
     assert!(create_admin(&world.service, bad).await.is_err());
+}
+
+fn bot() -> NewAccount {
+    NewAccount {
+        username: "echo".to_owned(),
+        email: "echo@localhost.localdomain".to_owned(),
+        password: PASSWORD.into(),
+        display_name: "Echo".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_is_made_by_the_first_start_and_found_by_the_others() {
+    let world = World::open().await;
+    let user_id = ensure_bot(&world.service, bot()).await.expect("made");
+    let user = world.users.get(&user_id.to_string()).expect("created");
+    assert!(user.is_bot && user.email_verified && user.roles == ["bot"], "{user:?}");
+    assert_eq!(
+        world.login("echo").await.expect("logged in").user_id,
+        user_id.to_string()
+    );
+    assert_eq!(ensure_bot(&world.service, bot()).await.expect("found"), user_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_whose_making_was_cut_off_is_made_by_the_next_start() {
+    for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
+        let (world, crash) = crashing_at(step).await;
+        assert!(ensure_bot(&world.service, bot()).await.is_err(), "{step:?}");
+        *crash.lock() = false;
+        let user_id = ensure_bot(&world.service, bot()).await.expect("made");
+        let found = world.login("echo").await.expect("logged in").user_id;
+        assert_eq!(found, user_id.to_string(), "{step:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_another_password_is_not_taken_for_the_bot() {
+    let world = World::open().await;
+    world.register("echo").await.expect("registered");
+    let other = NewAccount {
+        password: "not what a person chose".into(),
+        ..bot()
+    };
+    let refused = ensure_bot(&world.service, other).await.expect_err("somebody else's");
+    assert_eq!(refused.reason(), tidings_proto_common::v1::ErrorReason::UsernameTaken);
 }
 
 #[tokio::test(flavor = "multi_thread")]

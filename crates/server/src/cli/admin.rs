@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use tidings_auth_service::{Config, MailTransport, NewAdmin, Registration};
+use tidings_auth_service::{Config, MailTransport, NewAccount, Registration};
 use tidings_authn::SuiteSecret;
 use tidings_ids::Source;
 use tidings_proto_common::v1::ErrorReason;
@@ -103,7 +103,7 @@ impl Create {
         let is_made = given.is_none();
         let password = given.unwrap_or_else(|| new_password(&source));
         let (database, _held) = Database::beside(&self.database, &self.data.path(), self.postgres.options()).await?;
-        let admin = NewAdmin {
+        let admin = NewAccount {
             username: self.username.clone(),
             email: self.email.clone(),
             password: password.clone(),
@@ -120,7 +120,7 @@ impl Create {
     }
 
     /// Auth and user are put together in this process for it, without a port.
-    async fn make(&self, database: &Database, admin: NewAdmin, source: &Source) -> Result<()> {
+    async fn make(&self, database: &Database, admin: NewAccount, source: &Source) -> Result<()> {
         let drain = Drain::new();
         let base = Base::new(
             passing_secret(source)?,
@@ -161,7 +161,7 @@ pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path,
             password
         }
     };
-    let admin = NewAdmin {
+    let admin = NewAccount {
         username: username.to_owned(),
         email: format!("{username}@localhost.localdomain"),
         password,

@@ -17,7 +17,10 @@ use crate::{
 impl Directory {
     /// Creates a pending user. Of two who ask for one name at once, the unique index lets one through.
     pub(crate) async fn create_user(&self, request: &Request, new: &NewUser) -> Result<UserState, Error> {
-        let is_operators = new.role_names.iter().any(|name| name == role::ADMIN_NAME);
+        let is_operators = new
+            .role_names
+            .iter()
+            .any(|name| name == role::ADMIN_NAME || name == role::BOT_NAME);
         if new.username.is_reserved(is_operators) {
             return Err(Error::UsernameTaken);
         }
