@@ -12,7 +12,11 @@ use super::{
     migrate,
     whole::{Given, Whole},
 };
-use crate::{database::Database, process, settings::GatewayDefaults};
+use crate::{
+    database::Database,
+    process,
+    settings::{Assistant, GatewayDefaults},
+};
 
 const EXAMPLES: &str = "\
 Example:
@@ -58,6 +62,7 @@ impl All {
             auth_secret: whole.auth_secret.required()?,
             mail: whole.mail.required()?,
             registration: whole.registration.or(Registration::Verified),
+            assistant: Assistant::None,
             gateway: GatewayDefaults::DEPLOYED,
             attachments: &attachments,
             other_nodes: true,

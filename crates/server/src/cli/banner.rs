@@ -19,9 +19,13 @@ pub struct Banner<'a> {
     pub mail: String,
     /// An administrator, and where its password is.
     pub admin: Option<String>,
+    /// Whether the built-in assistant answers.
+    pub assistant: bool,
     /// Whether `/` is a page.
     pub web: bool,
 }
+
+const ECHO: &str = "echo answers in sessions (CreateChatSession without an assistant of your own)";
 
 impl Banner<'_> {
     /// Prints it. A standard output that nobody reads is no reason to stop.
@@ -45,6 +49,7 @@ impl Banner<'_> {
         }
         text += &row("Health", &format!("http://{address}/healthz"));
         text += &row("Mail", &self.mail);
+        text += &row("Assistant", if self.assistant { ECHO } else { "none" });
         if let Some(admin) = &self.admin {
             text += &row("Admin", admin);
         }
@@ -85,6 +90,7 @@ mod tests {
             persistence: "private PostgreSQL 15.18 in /srv/chat/postgres",
             mail: "/srv/chat/mail".to_owned(),
             admin: None,
+            assistant: true,
             web: false,
         };
         let text = banner.text();

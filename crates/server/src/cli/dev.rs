@@ -18,7 +18,7 @@ use crate::{
     data_dir::DataDir,
     database::Database,
     process,
-    settings::{GatewayDefaults, PostgresArgs},
+    settings::{Assistant, GatewayDefaults, PostgresArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -91,6 +91,7 @@ impl Dev {
             auth_secret: whole.auth_secret.given_or_kept(&secrets, &source)?,
             mail,
             registration: whole.registration.or(Registration::Open),
+            assistant: Assistant::Echo,
             gateway: GatewayDefaults::DEV,
             attachments: &attachments,
             other_nodes: !database.is_private(),
@@ -108,6 +109,7 @@ impl Dev {
             persistence: &database.persistence,
             mail: mail_shown,
             admin,
+            assistant: running.assistant.is_some(),
             web: whole.gateway.has_web(&GatewayDefaults::DEV),
         }
         .print();

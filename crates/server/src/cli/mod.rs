@@ -5,6 +5,7 @@ mod all;
 mod banner;
 mod dev;
 mod doctor;
+mod echo;
 mod migrate;
 mod services;
 mod whole;

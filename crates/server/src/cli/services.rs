@@ -223,7 +223,7 @@ impl Chat {
     pub async fn run(self) -> Result<()> {
         let process = self.common.begin(Service::Chat, self.listen).await?;
         let database = Database::given(self.database.required_url()?)?;
-        let part = services::chat(&process.base, &process.peers, &self.database, &database.url)?;
+        let part = services::chat(&process.base, &process.peers, &self.database, &database.url, None)?;
         process.serve(part).await
     }
 }

@@ -6,15 +6,17 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use tidings_auth_service::{MailTransport, Registration};
 use tidings_authn::SuiteSecret;
-use tidings_ids::Source;
+use tidings_gateway::Gateway;
+use tidings_ids::{Source, UserId};
 use tidings_rpc::{Drain, PortLimits};
 use tokio::net::TcpListener;
 
+use super::echo::Echo;
 use crate::{
     database::Database,
     settings::{
-        AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PublicListenArgs,
-        PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
+        Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs,
+        MailArgs, PublicListenArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
     },
     suite::{Base, Peers, feeds, services},
 };
@@ -37,6 +39,8 @@ pub struct Whole {
     #[command(flatten)]
     pub registration: RegistrationArgs,
     #[command(flatten)]
+    pub assistant: AssistantArgs,
+    #[command(flatten)]
     pub mail: MailArgs,
     #[command(flatten)]
     pub gateway: GatewayArgs,
@@ -53,6 +57,8 @@ pub struct Given<'a> {
     pub auth_secret: SuiteSecret,
     pub mail: MailTransport,
     pub registration: Registration,
+    /// Who answers in sessions unless that is set.
+    pub assistant: Assistant,
     pub gateway: GatewayDefaults,
     pub attachments: &'a Path,
     /// Whether there may be other nodes on the database.
@@ -63,7 +69,9 @@ pub struct Given<'a> {
 /// A process with all services, at work but not reachable yet.
 pub struct Running {
     base: Base,
-    gateway: tidings_gateway::Gateway,
+    gateway: Gateway,
+    /// The built-in assistant, where there is one.
+    pub assistant: Option<UserId>,
     /// For what an operator does without an RPC.
     pub auth: services::AuthHandle,
 }
@@ -81,7 +89,7 @@ impl Whole {
         let url = &given.database.url;
         let public_url = self.public_url.or(listen);
         let auth = tidings_auth_service::Config::new(
-            given.auth_secret,
+            given.auth_secret.clone(),
             given.registration,
             public_url.clone(),
             self.mail.mail_from.clone(),
@@ -91,10 +99,22 @@ impl Whole {
             other_nodes: given.other_nodes,
             ..tidings_message_service::Config::new(given.attachments, public_url)
         };
+        let drain = &base.drain;
         let (auth, auth_handle) = services::auth(&base, &peers, &self.database, url, auth)?;
         let user = services::user(&base, &self.database, url)?;
-        let chat = services::chat(&base, &peers, &self.database, url)?;
         let message = services::message(&base, &self.database, url, message)?;
+        for part in [&auth, &user] {
+            peers.fill(&part.stack);
+        }
+        feeds::follow(&base, &peers, tidings_authn::Service::Gateway)?;
+        tokio::try_join!(auth.start(drain), user.start(drain)).context("the suite cannot serve")?;
+        // Chat is told who answers, so the account is made before.
+        let echo = match self.assistant.or(given.assistant) {
+            Assistant::Echo => Echo::ensure(&auth_handle, &given.auth_secret, drain, &base.source).await?,
+            Assistant::None => None,
+        };
+        let assistant = echo.as_ref().map(|echo| echo.user_id);
+        let chat = services::chat(&base, &peers, &self.database, url, assistant)?;
         let gateway_config = self.gateway.config(
             given.gateway,
             given.registration,
@@ -102,23 +122,20 @@ impl Whole {
         )?;
         let media = message.media.as_ref().map(|(_prefix, routes)| routes.clone());
         let gateway = services::gateway(&base, &peers, &gateway_config, media)?;
-        for part in [&auth, &user, &chat, &message] {
+        for part in [&chat, &message] {
             peers.fill(&part.stack);
         }
-        feeds::follow(&base, &peers, tidings_authn::Service::Gateway)?;
-        let drain = &base.drain;
-        tokio::try_join!(
-            auth.start(drain),
-            user.start(drain),
-            chat.start(drain),
-            message.start(drain)
-        )
-        .context("the suite cannot serve")?;
-        Ok(Running {
+        tokio::try_join!(chat.start(drain), message.start(drain)).context("the suite cannot serve")?;
+        let running = Running {
             base,
             gateway,
+            assistant,
             auth: auth_handle,
-        })
+        };
+        if let Some(echo) = echo {
+            running.set_to_work(echo);
+        }
+        Ok(running)
     }
 }
 
@@ -129,15 +146,16 @@ impl Running {
     /// Waits until a user's call would be answered, for whoever tells somebody to try. Not being so in time is told by the log
     /// and by `/healthz`, and is no reason to stop.
     pub async fn whole(&self) {
-        let whole = async {
-            while !(self.gateway.is_whole() && self.base.can_verify()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(WHOLE_LIMIT, whole) => {}
-            () = self.base.drain.begun() => {}
-        }
+        whole(&self.gateway, &self.base).await;
+    }
+
+    /// The assistant begins when the rest can answer it, so that its first calls are not refused.
+    fn set_to_work(&self, echo: Echo) {
+        let (gateway, base) = (self.gateway.clone(), self.base.clone());
+        self.base.drain.spawn(async move {
+            whole(&gateway, &base).await;
+            echo.work(gateway, base.drain, base.source).await;
+        });
     }
 
     /// Takes calls until the process is asked to stop, then finishes what is in hand.
@@ -153,6 +171,18 @@ impl Running {
         .await?;
         finish(drain).await;
         Ok(())
+    }
+}
+
+async fn whole(gateway: &Gateway, base: &Base) {
+    let whole = async {
+        while !(gateway.is_whole() && base.can_verify()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(WHOLE_LIMIT, whole) => {}
+        () = base.drain.begun() => {}
     }
 }
 

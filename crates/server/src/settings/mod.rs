@@ -3,6 +3,7 @@
 //! Every setting is a flag and an environment variable `TIDINGS_…` of the same name, and a secret is also the path of a file
 //! that holds it. `--help` is made from the comments here, so that it is the manual.
 
+mod assistant;
 mod database;
 mod gateway;
 mod limits;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub use self::{
+    assistant::{Assistant, AssistantArgs},
     database::{DatabaseArgs, shown},
     gateway::{GatewayArgs, GatewayDefaults},
     limits::LimitsArgs,

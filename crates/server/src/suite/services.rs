@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use secrecy::SecretString;
-use tidings_auth_service::NewAdmin;
+use tidings_auth_service::NewAccount;
 use tidings_authn::Service;
 use tidings_db::{Settings, migrate::Migrations};
 use tidings_gateway::{Gateway, Upstreams};
+use tidings_ids::UserId;
 use tidings_rpc::Problem;
 
 use super::{Base, Fitness, Part, Peers};
@@ -33,8 +34,17 @@ impl AuthHandle {
     /// # Errors
     ///
     /// What was wrong with it, or what else kept it from being made.
-    pub async fn create_admin(&self, admin: NewAdmin) -> Result<(), Problem> {
+    pub async fn create_admin(&self, admin: NewAccount) -> Result<(), Problem> {
         tidings_auth_service::create_admin(&self.0, admin).await.map(|_id| ())
+    }
+
+    /// Makes the account of a program of ours, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// That the name is somebody else's, or what else kept it from being made.
+    pub async fn ensure_bot(&self, bot: NewAccount) -> Result<UserId, Problem> {
+        tidings_auth_service::ensure_bot(&self.0, bot).await
     }
 }
 
@@ -75,11 +85,20 @@ pub fn user(base: &Base, database: &DatabaseArgs, url: &SecretString) -> Result<
     })
 }
 
-/// Chat.
-pub fn chat(base: &Base, peers: &Peers, database: &DatabaseArgs, url: &SecretString) -> Result<Part> {
+/// Chat. The assistant answers in sessions for which nobody is named.
+pub fn chat(
+    base: &Base,
+    peers: &Peers,
+    database: &DatabaseArgs,
+    url: &SecretString,
+    assistant: Option<UserId>,
+) -> Result<Part> {
     let environment = base.environment(Service::Chat);
     let fitness = fitness(base, database, url, tidings_chat_service::MIGRATIONS)?;
-    let config = tidings_chat_service::Config::default();
+    let config = tidings_chat_service::Config {
+        default_assistant: assistant,
+        ..tidings_chat_service::Config::default()
+    };
     let user = peers.to(Service::User, &environment)?;
     let message = peers.to(Service::Message, &environment)?;
     let service = tidings_chat_service::build(&environment, config, fitness.pool.clone(), user, message)?;

@@ -1,6 +1,7 @@
 //! The private Postgres and the commands, for real: each test has a folder and a server of its own.
 #![cfg(test)]
 
+mod assistant;
 mod dev;
 mod example;
 mod postgres;

@@ -113,9 +113,14 @@ impl Dev {
 
     /// The answer to a call in JSON over HTTP/1.1, head and body.
     pub async fn call(&self, method: &str, body: &str) -> String {
+        self.call_with(method, "", body).await
+    }
+
+    /// The same with further headers, each with its line's end.
+    pub async fn call_with(&self, method: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
-            "POST /{method} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "POST /{method} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
             self.address,
             body.len(),
         );
