@@ -86,6 +86,8 @@ async fn listen_once(bus: &Bus, settings: &Settings, source: &Source, node: Uuid
     let pool: Pool = tidings_db::connect(&settings, source)?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
+    // Whatever was said before now was not heard.
+    bus.wake(Moved::Look);
     loop {
         match listener.try_recv().await? {
             Some(notice) => {

@@ -6,6 +6,7 @@ mod edits;
 mod interleavings;
 mod lists;
 mod memberships;
+mod nodes;
 mod outages;
 mod responses;
 mod retention;

@@ -1,7 +1,7 @@
 //! SyncService: streams, pages, and who may see what of them.
 
 mod access;
-mod client;
+pub mod client;
 mod ends;
 mod pages;
 mod streams;

@@ -33,6 +33,8 @@ pub struct World {
     pub drain: Drain,
     pub revocations: Arc<Revocations>,
     pub media: axum::Router,
+    environment: Environment,
+    config: Config,
     key: EncodingKey,
     secret: SuiteSecret,
     slot: Slot,
@@ -94,27 +96,29 @@ impl World {
             drain.clone(),
             limits,
         );
-        let settings = Settings {
-            schema: Some(Schema::Messages),
-            ..database.settings()
-        };
-        let pool = database.pool_as(Schema::Messages);
-        let service = tidings_message_service::build(&environment, config, pool, &settings).expect("it can be built");
-        for work in service.background() {
-            drain.spawn(work);
-        }
-        let slot = Slot::new();
-        slot.fill(service.stack.clone());
+        let (slot, media) = start(&database, &environment, config.clone());
         Self {
             source,
             database,
             drain,
             revocations,
-            media: service.media.clone(),
+            media,
+            environment,
+            config,
             key: EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref()),
             secret,
             slot,
             _folder: folder,
+        }
+    }
+
+    /// The same actor, calling another process of the service on the same database.
+    pub fn elsewhere(&self, actor: &Actor) -> Actor {
+        let (slot, _) = start(&self.database, &self.environment, self.config.clone());
+        let identity = ServiceIdentity::new(Service::Gateway, &self.secret, self.source.clone());
+        Actor {
+            peer: Peer::local(Service::Message, slot, Arc::new(identity)),
+            ..actor.clone()
         }
     }
 
@@ -237,6 +241,22 @@ impl World {
         .expect("readable");
         assert_eq!(broken, Vec::<String>::new());
     }
+}
+
+/// A process of the service.
+fn start(database: &Database, environment: &Environment, config: Config) -> (Slot, axum::Router) {
+    let settings = Settings {
+        schema: Some(Schema::Messages),
+        ..database.settings()
+    };
+    let pool = database.pool_as(Schema::Messages);
+    let service = tidings_message_service::build(environment, config, pool, &settings).expect("it can be built");
+    for work in service.background() {
+        environment.drain.spawn(work);
+    }
+    let slot = Slot::new();
+    slot.fill(service.stack.clone());
+    (slot, service.media.clone())
 }
 
 impl Drop for World {
