@@ -113,7 +113,8 @@ impl Hub {
         )
     }
 
-    /// A poll found these heads.
+    /// A poll found these heads. Hints do not say how far a log is, so what they have told is told again; where the tail has it, that
+    /// costs no query.
     pub(crate) fn polled_chats(&self, heads: &[(ChatId, i64)]) {
         let mut state = self.state.lock();
         for (chat_id, head) in heads {
@@ -121,7 +122,9 @@ impl Hub {
                 && *head > chat.woken
             {
                 chat.woken = *head;
-                chat.tail.hint();
+                if !chat.tail.has(*head) {
+                    chat.tail.hint();
+                }
                 ring_chat(*chat_id, &chat.bells);
             }
         }
@@ -137,18 +140,6 @@ impl Hub {
                 user.woken = *head;
                 ring_user(&user.bells);
             }
-        }
-    }
-
-    /// The tail was loaded up to here. All are woken, as this may be above what they were woken for; the tail is current for them, so
-    /// that costs no query.
-    pub(crate) fn loaded(&self, chat_id: ChatId, head: i64) {
-        let mut state = self.state.lock();
-        if let Some(chat) = state.chats.get_mut(&chat_id)
-            && head > chat.woken
-        {
-            chat.woken = head;
-            ring_chat(chat_id, &chat.bells);
         }
     }
 

@@ -560,10 +560,7 @@ impl Reader for Memory {
             self.unrest();
             Ok(self.read_entries(chat_id, range))
         };
-        let (entries, head) = tail.after(after, load).await?;
-        if let Some(head) = head {
-            self.hub.loaded(chat_id, head);
-        }
+        let entries = tail.after(after, load).await?;
         self.unrest();
         Ok(entries)
     }

@@ -129,13 +129,10 @@ impl Reader for Registered {
     }
 
     async fn tail(&self, chat_id: ChatId, after: i64) -> Result<Option<Vec<Arc<ChatEntry>>>, Error> {
-        let hub = self.registration.hub();
-        let Some(tail) = hub.tail(chat_id) else { return Ok(None) };
-        let (entries, head) = tail.after(after, |range| self.store.entries(chat_id, range)).await?;
-        if let Some(head) = head {
-            hub.loaded(chat_id, head);
-        }
-        Ok(entries)
+        let Some(tail) = self.registration.hub().tail(chat_id) else {
+            return Ok(None);
+        };
+        tail.after(after, |range| self.store.entries(chat_id, range)).await
     }
 
     fn follow(&self, chat_id: ChatId, head: i64) {

@@ -70,22 +70,21 @@ impl Tail {
         self.hinted.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The entries after a position up to the head as of the last hint, and that head where this call has loaded it. `None` when they
-    /// do not reach back so far.
+    /// The entries after a position up to the head as of the last hint. `None` when they do not reach back so far.
     pub(crate) async fn after<F>(
         &self,
         position: i64,
         load: impl FnOnce(Range) -> F + Send,
-    ) -> Result<(Option<Vec<Arc<ChatEntry>>>, Option<i64>), Error>
+    ) -> Result<Option<Vec<Arc<ChatEntry>>>, Error>
     where
         F: Future<Output = Result<Entries, Error>> + Send,
     {
         if let Some(entries) = self.current(position) {
-            return Ok((entries, None));
+            return Ok(entries);
         }
         let _loading = self.loading.lock().await;
         if let Some(entries) = self.current(position) {
-            return Ok((entries, None));
+            return Ok(entries);
         }
         // Before the read: a hint that comes while it goes on makes another necessary.
         let hinted = self.hinted.load(Ordering::Acquire);
@@ -93,8 +92,13 @@ impl Tail {
         let loaded = load(Range::page(from).at_most(ENTRIES_MAX as i64)).await?;
         let mut ring = self.ring.lock();
         ring.append(from, loaded, hinted);
-        let head = ring.loaded.map(|_| ring.head);
-        Ok((ring.after(position), head))
+        Ok(ring.after(position))
+    }
+
+    /// Whether what is here is current, and reaches so far.
+    pub(crate) fn has(&self, head: i64) -> bool {
+        let ring = self.ring.lock();
+        ring.loaded == Some(self.hinted.load(Ordering::Acquire)) && ring.head >= head
     }
 
     /// The entries after the position, if what is here is current.
