@@ -78,6 +78,11 @@ pub struct Settings {
     pub outage_max: Duration,
 }
 
+impl Settings {
+    /// The longest that a client waits for a sign of life (`reliability.md`, G10).
+    pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -111,6 +116,11 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn new(env: &Environment, pool: Pool, settings: Settings) -> Self {
+        let heartbeat_interval = settings.heartbeat_interval.min(Settings::HEARTBEAT_INTERVAL_MAX);
+        let settings = Settings {
+            heartbeat_interval,
+            ..settings
+        };
         Self {
             store: Store::new(pool),
             hub: Arc::default(),
