@@ -19,8 +19,8 @@ pub(crate) struct CallLog {
     user: Option<String>,
     login_session: Option<String>,
     caller_service: Option<Service>,
-    /// Set when the line is written at the stream's end, not at the response's head.
-    streams: bool,
+    /// Set when the line is written, or is going to be at the end of a stream.
+    told: bool,
 }
 
 impl CallLog {
@@ -41,7 +41,7 @@ impl CallLog {
             user: None,
             login_session: None,
             caller_service: None,
-            streams: false,
+            told: false,
         }
     }
 
@@ -74,20 +74,20 @@ impl CallLog {
         if status_of(&response).is_some_and(|status| status.code() != Code::Ok) {
             return response;
         }
-        self.streams = true;
+        self.told = true;
         let line = self.line();
         response.map(|body| {
             Body::new(StreamedBody::new(body, deadline, move |status| {
-                let status = status.unwrap_or_else(|| Status::cancelled("the client went away"));
-                line.write(&status);
+                line.write(&status.unwrap_or_else(gone));
                 drop(guard);
             }))
         })
     }
 
     /// Writes the line of a call that is answered, unless its stream will.
-    pub(crate) fn answered(self, response: Response<Body>) -> Response<Body> {
-        if !self.streams {
+    pub(crate) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+        if !self.told {
+            self.told = true;
             let status = status_of(&response).unwrap_or_else(|| Status::ok(""));
             self.line().write(&status);
         }
@@ -105,6 +105,19 @@ impl CallLog {
             caller_service: self.caller_service,
         }
     }
+}
+
+/// A call that nobody waits for any more is dropped here. What its handler has begun it goes on with.
+impl Drop for CallLog {
+    fn drop(&mut self) {
+        if !self.told {
+            self.line().write(&gone());
+        }
+    }
+}
+
+fn gone() -> Status {
+    Status::cancelled("the client went away")
 }
 
 struct Line {
