@@ -21,7 +21,7 @@ pub const ROLES: &str = include_str!("../../../deploy/roles.sql");
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The advisory lock of all migrations of a database: "tidings" in ASCII. Advisory locks are apart in each database.
-const LOCK_KEY: i64 = 0x0074_6964_696e_6773;
+pub const LOCK_KEY: i64 = 0x0074_6964_696e_6773;
 
 /// The migrations of one service.
 #[derive(Clone, Copy, Debug)]

@@ -71,7 +71,11 @@ impl All {
         let listener = whole.listen().await?;
         let listen = listener.local_addr()?;
         if self.migrate {
-            migrate::apply(&database, MIGRATION_WAIT).await?;
+            // Dropped half-way, a migration is rolled back, and the next start makes it again.
+            tokio::select! {
+                applied = migrate::apply(&database, MIGRATION_WAIT) => applied?,
+                () = drain.begun() => return Ok(()),
+            }
         }
         tracing::info!(%listen, database = database.persistence, "starting");
         let running = whole.start(given, listen, drain, Source::system()).await?;

@@ -78,7 +78,10 @@ impl Dev {
         database: &Database,
         drain: Drain,
     ) -> Result<()> {
-        migrate::apply(database, MIGRATION_WAIT).await?;
+        tokio::select! {
+            applied = migrate::apply(database, MIGRATION_WAIT) => applied?,
+            () = drain.begun() => return Ok(()),
+        }
         let source = Source::system();
         let whole = &self.whole;
         let secrets = data_dir.subfolder("secrets")?;
