@@ -5,4 +5,6 @@ mod bad_inputs;
 mod isolation;
 mod journeys;
 mod matrix;
+mod removal;
+mod tokens;
 mod tour;

@@ -100,7 +100,7 @@ impl Api {
             let value = value
                 .parse()
                 .map_err(|_| Status::internal("a header that cannot be sent"))?;
-            request.metadata_mut().insert(*name, value);
+            request.metadata_mut().append(*name, value);
         }
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let path = path.parse().expect("names make a path");

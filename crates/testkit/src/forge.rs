@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use jsonwebtoken::EncodingKey;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use tidings_authn::{AUDIENCE, Claims, ISSUER};
 use tidings_ids::{KeyId, LoginSessionId, Source, UserId};
 use tidings_proto_auth::v1::LogoutAllRequest;
@@ -16,6 +16,7 @@ use crate::{Actor, Suite, until};
 pub struct Forge {
     key_id: String,
     key: EncodingKey,
+    public_key: Vec<u8>,
     source: Source,
 }
 
@@ -42,14 +43,52 @@ impl Forge {
         .execute(&suite.database().pool())
         .await
         .expect("stores a key");
-        let document = pair.to_pkcs8v1().expect("an Ed25519 key has a PKCS #8 form");
-        let forge = Self {
-            key_id: key_id.to_string(),
-            key: EncodingKey::from_ed_der(document.as_ref()),
-            source,
-        };
+        let forge = Self::with(key_id.to_string(), &pair, source);
         forge.known_to_all(suite, witness).await;
         forge
+    }
+
+    /// A forge whose key nobody knows, under the name of this one's.
+    ///
+    /// # Panics
+    ///
+    /// Never: any random bytes make a key.
+    #[must_use]
+    pub fn impostor(&self) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&self.source.random::<32>()).expect("any 32 bytes are a seed");
+        Self::with(self.key_id.clone(), &pair, self.source.clone())
+    }
+
+    fn with(key_id: String, pair: &Ed25519KeyPair, source: Source) -> Self {
+        let document = pair.to_pkcs8v1().expect("an Ed25519 key has a PKCS #8 form");
+        Self {
+            key_id,
+            key: EncodingKey::from_ed_der(document.as_ref()),
+            public_key: pair.public_key().as_ref().to_vec(),
+            source,
+        }
+    }
+
+    /// What the header `kid` of its tokens says.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// The public half of its key.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// The signature of a text, as it stands in a token.
+    ///
+    /// # Panics
+    ///
+    /// Never: the key is a good one.
+    #[must_use]
+    pub fn signature(&self, text: &str) -> String {
+        jsonwebtoken::crypto::sign(text.as_bytes(), &self.key, Algorithm::EdDSA).expect("an Ed25519 key signs any text")
     }
 
     /// The claims of a valid token of this user.
@@ -102,7 +141,11 @@ impl Forge {
         until("every service knows the new key", Duration::from_secs(90), || {
             let witness = witness.clone();
             async move {
-                let auth = witness.auth().logout_all(LogoutAllRequest { keep_current: true }).await.is_ok();
+                let auth = witness
+                    .auth()
+                    .logout_all(LogoutAllRequest { keep_current: true })
+                    .await
+                    .is_ok();
                 let user = witness.users().get_current_user(GetCurrentUserRequest {}).await.is_ok();
                 let chat = witness.groups().list_groups(ListGroupsRequest::default()).await.is_ok();
                 let message = witness

@@ -16,6 +16,7 @@ mod actor;
 mod api;
 mod errors;
 mod forge;
+mod identity;
 pub mod mail;
 mod proxy;
 mod raw;
