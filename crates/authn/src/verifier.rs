@@ -146,8 +146,13 @@ impl Verifier {
         let caller = match self.verified.get(&fingerprint) {
             Some(caller) => caller,
             None => {
-                let caller = Arc::new(self.verify_signature(token)?);
+                let keys = self.keys.load_full();
+                let caller = Arc::new(self.verify_signature(token, &keys)?);
                 self.verified.insert(fingerprint, Arc::clone(&caller));
+                // Keys that were replaced since have taken with them what stood in the cache, which this did not.
+                if !Arc::ptr_eq(&keys, &self.keys.load()) {
+                    self.verified.invalidate(&fingerprint);
+                }
                 caller
             }
         };
@@ -168,12 +173,11 @@ impl Verifier {
         }
     }
 
-    fn verify_signature(&self, token: &str) -> Result<Caller, Refusal> {
+    fn verify_signature(&self, token: &str, keys: &HashMap<String, DecodingKey>) -> Result<Caller, Refusal> {
         let header = strict_header(token).ok_or(Refusal::TokenInvalid)?;
         if header.alg != "EdDSA" || header.typ != TYPE {
             return Err(Refusal::TokenInvalid);
         }
-        let keys = self.keys.load();
         if keys.is_empty() {
             return Err(Refusal::Untrusted);
         }
