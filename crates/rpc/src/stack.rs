@@ -157,7 +157,7 @@ impl Stack {
         let handler = CALL
             .scope(context, self.routes.clone().call_infallible(request))
             .in_current_span();
-        let response = shared.run(handler, deadline).await?;
+        let (response, admission) = shared.run(handler, admission, deadline).await?;
         Ok(match admission {
             Admission::Call(permit) => {
                 drop(permit);
@@ -251,12 +251,18 @@ impl Shared {
         }))
     }
 
-    async fn run<F>(&self, handler: F, deadline: Instant) -> Result<Response<Body>, Problem>
+    /// Runs the handler. Its place goes with it: a caller who gives up while it works does not let a further one in.
+    async fn run<F>(
+        &self,
+        handler: F,
+        admission: Admission,
+        deadline: Instant,
+    ) -> Result<(Response<Body>, Admission), Problem>
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let over = || Problem::new(ErrorReason::DeadlineExceeded);
-        let handler = AssertUnwindSafe(handler).catch_unwind();
+        let handler = AssertUnwindSafe(handler.map(|response| (response, admission))).catch_unwind();
         let outcome = if self.environment.limits.detach_handlers {
             let task = self.environment.drain.spawn(handler);
             let joined = tokio::time::timeout_at(deadline, task).await.map_err(|_| over())?;

@@ -217,6 +217,31 @@ async fn more_calls_than_the_server_takes_are_refused_with_a_time_to_come_back()
 }
 
 #[tokio::test]
+async fn a_call_that_is_given_up_keeps_its_place_as_long_as_its_handler_works() {
+    let handle = Handle::default();
+    let environment = environment(Limits {
+        calls_max: 1,
+        ..Limits::default()
+    });
+    let stack = stack(&environment, &handle);
+    let limits = "/tidings.gateway.v1.GatewayService/GetLimits";
+    let late = call(stack.clone(), limits, &[GRPC, ("grpc-timeout", "50m")], vec![0; 5]).await;
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    let refused = call(stack.clone(), INFO, &[GRPC], vec![0; 5]).await;
+    assert_eq!(reason(&refused), "OVERLOADED");
+    handle.go_on.notify_one();
+    until("the handler's end", || handle.ended.load(Ordering::SeqCst) == 1).await;
+    let answered = async {
+        while call(stack.clone(), INFO, &[GRPC], vec![0; 5]).await.code() != Code::Ok {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), answered)
+        .await
+        .expect("there is a place again");
+}
+
+#[tokio::test]
 async fn a_caller_over_its_rate_is_told_when_to_come_back() {
     let port = Port::open(Limits {
         rate_factor: NonZeroU32::MIN,
