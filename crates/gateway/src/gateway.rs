@@ -166,12 +166,19 @@ impl Shared {
         let path = request.uri().path();
         let target = self.dispatch.target(path)?;
         Span::current().record("path", path);
-        let permit = self.admission.enter(target.streams())?;
+        let streams = target.streams();
+        let permit = self.admission.enter(streams)?;
         let response = match target.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        Ok(response.map(|body| Admitted::body(body, permit)))
+        // A unary call is answered with this. Its place does not wait for the client to fetch the answer, which no deadline reaches:
+        // a body is not asked for more while the client's window is full.
+        Ok(if streams {
+            response.map(|body| Admitted::body(body, permit))
+        } else {
+            response
+        })
     }
 
     /// Everything that browsers speak.

@@ -67,7 +67,11 @@ impl AuthService for FakeAuth {
                     .retry_after(Duration::from_millis(1_500))
                     .into());
             }
-            "slow" => std::future::pending().await,
+            "slow" => {
+                // As real ones do, it ends soon after nobody waits for it any more.
+                let deadline = tidings_rpc::deadline().expect("within a call");
+                tokio::time::sleep_until(deadline + Duration::from_millis(20)).await;
+            }
             "panic" => panic!("asked to"),
             _ => {}
         }

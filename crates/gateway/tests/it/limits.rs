@@ -186,7 +186,33 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
     for call in slow {
         drop(call.await.expect("joins"));
     }
-    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome().0, Code::Ok);
+    let answered = async {
+        while world.grpc(LOGIN, &[], &login("a")).await.outcome().0 != Code::Ok {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), answered)
+        .await
+        .expect("there is a place again");
+}
+
+/// A client can open a window of no bytes and leave answers where they are, for as long as its connection lives.
+#[tokio::test]
+async fn answers_that_nobody_fetches_take_no_place() {
+    for shape in SHAPES {
+        let mut settings = Settings::new(shape);
+        settings.limits.calls_max = 1;
+        let world = World::with(settings).await;
+        let headers = [GRPC];
+        let body = framed(0, &login("a").encode_to_vec());
+        let unread = world.open(request(Method::POST, LOGIN, &headers, body)).await;
+        assert_eq!(
+            world.grpc(LOGIN, &[], &login("b")).await.outcome().0,
+            Code::Ok,
+            "{shape:?}"
+        );
+        drop(unread);
+    }
 }
 
 #[tokio::test]
