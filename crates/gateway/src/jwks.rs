@@ -17,7 +17,21 @@ use tokio::{
 #[derive(Debug)]
 pub struct Jwks {
     auth: Peer,
-    heard: Mutex<Option<(Instant, Bytes)>>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    set: Option<(Instant, Bytes)>,
+    /// When auth last failed to answer.
+    failed: Option<Instant>,
+}
+
+impl Heard {
+    fn within(&self, age: Duration) -> Option<Bytes> {
+        let set = self.set.as_ref().filter(|(at, _)| at.elapsed() < age);
+        set.map(|(_, set)| set.clone())
+    }
 }
 
 /// Auth is asked at most this often. A new key signs nothing until it has been published for longer than this.
@@ -27,6 +41,9 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 const STALE_FOR: Duration = Duration::from_secs(300);
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After auth failed to answer, it is not asked for so long: whoever waited for that answer does not wait for another.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Jwks {
     pub fn new(auth: Peer) -> Self {
@@ -44,22 +61,22 @@ impl Jwks {
     pub async fn get(&self) -> Result<Bytes, Problem> {
         // Held while auth is asked, so that it is asked once for all who wait.
         let mut heard = self.heard.lock().await;
-        let known = |within: Duration, heard: &Option<(Instant, Bytes)>| {
-            heard
-                .as_ref()
-                .filter(|(at, _)| at.elapsed() < within)
-                .map(|(_, set)| set.clone())
-        };
-        if let Some(set) = known(FRESH_FOR, &heard) {
+        if let Some(set) = heard.within(FRESH_FOR) {
             return Ok(set);
         }
-        match self.ask().await {
-            Some(set) => {
-                *heard = Some((Instant::now(), set.clone()));
-                Ok(set)
+        if heard.failed.is_none_or(|at| at.elapsed() >= FAILED_PAUSE) {
+            match self.ask().await {
+                Some(set) => {
+                    heard.set = Some((Instant::now(), set.clone()));
+                    heard.failed = None;
+                    return Ok(set);
+                }
+                None => heard.failed = Some(Instant::now()),
             }
-            None => known(STALE_FOR, &heard).ok_or_else(|| Problem::new(ErrorReason::DependencyUnavailable)),
         }
+        heard
+            .within(STALE_FOR)
+            .ok_or_else(|| Problem::new(ErrorReason::DependencyUnavailable))
     }
 
     async fn ask(&self) -> Option<Bytes> {
