@@ -14,7 +14,6 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use parking_lot::Mutex;
 use tidings_authn::{Caller, Refusal, Service};
-use tidings_ids::UserId;
 use tidings_proto_common::v1::{Authentication, ErrorReason, Permission};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -49,8 +48,12 @@ struct Shared {
     rates: RateLimits,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    streams_by_user: Mutex<HashMap<UserId, usize>>,
+    streams_by_holder: Mutex<HashMap<RateKey, usize>>,
 }
+
+/// Streams that those of one network who have not said who they are may have open at once: health checks and reflection. All
+/// streams share one limit, which else anybody could use up.
+const ANONYMOUS_STREAMS_MAX: usize = 100;
 
 /// Who calls, as far as the policy asked.
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ impl Stack {
                 rates: RateLimits::new(limits.rate_factor),
                 calls: Arc::new(Semaphore::new(limits.calls_max)),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
-                streams_by_user: Mutex::default(),
+                streams_by_holder: Mutex::default(),
                 environment: environment.clone(),
                 policies,
             }),
@@ -137,7 +140,7 @@ impl Stack {
         shared.rates.check(policy.rate_class, identified.rate_key())?;
 
         // 7. How much this process does at once.
-        let admission = shared.admit(&policy, identified.user.as_deref())?;
+        let admission = shared.admit(&policy, &identified)?;
 
         // 8. A request is not read beyond what its RPC takes, nor after its deadline.
         let body = RequestBody::new(body, policy.request_bytes_max, deadline);
@@ -217,7 +220,7 @@ impl Shared {
         Ok(Some(self.environment.services.verify(token)?))
     }
 
-    fn admit(self: &Arc<Self>, policy: &Policy, user: Option<&Caller>) -> Result<Admission, Problem> {
+    fn admit(self: &Arc<Self>, policy: &Policy, caller: &Identified) -> Result<Admission, Problem> {
         let overloaded = || {
             let wait = self.environment.source.jitter(OVERLOAD_WAIT);
             Problem::new(ErrorReason::Overloaded).retry_after(wait)
@@ -232,10 +235,15 @@ impl Shared {
         let permit = Arc::clone(&self.streams)
             .try_acquire_owned()
             .map_err(|_| overloaded())?;
-        if let Some(user) = user {
-            let max = self.environment.limits.streams_per_user_max;
-            let mut open = self.streams_by_user.lock();
-            let count = open.entry(user.user_id).or_default();
+        // Services have as many as they need.
+        let holder = caller.service.is_none().then(|| caller.rate_key());
+        if let Some(holder) = holder {
+            let max = match holder {
+                RateKey::User(_) => self.environment.limits.streams_per_user_max,
+                RateKey::Prefix(_) | RateKey::Unknown => ANONYMOUS_STREAMS_MAX,
+            };
+            let mut open = self.streams_by_holder.lock();
+            let count = open.entry(holder).or_default();
             if *count >= max {
                 return Err(Problem::new(ErrorReason::QuotaExceeded)
                     .with("quota", "streams")
@@ -243,10 +251,9 @@ impl Shared {
             }
             *count += 1;
         }
-        let user = user.map(|user| user.user_id);
         Ok(Admission::Stream(StreamGuard {
             _permit: permit,
-            user,
+            holder,
             shared: Arc::clone(self),
         }))
     }
@@ -319,18 +326,18 @@ enum Admission {
 /// Counts a stream for as long as it is open.
 pub(crate) struct StreamGuard {
     _permit: OwnedSemaphorePermit,
-    user: Option<UserId>,
+    holder: Option<RateKey>,
     shared: Arc<Shared>,
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let Some(user) = self.user else { return };
-        let mut open = self.shared.streams_by_user.lock();
-        if let Some(count) = open.get_mut(&user) {
+        let Some(holder) = self.holder else { return };
+        let mut open = self.shared.streams_by_holder.lock();
+        if let Some(count) = open.get_mut(&holder) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&user);
+                open.remove(&holder);
             }
         }
     }

@@ -6,6 +6,7 @@ use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_gateway::v1::{GetLimitsRequest, GetServerInfoRequest, gateway_service_client::GatewayServiceClient};
 use tidings_rpc::{Limits, Stack, problem::reason_name};
 use tonic::{Code, Status, body::Body};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
 use crate::support::{Handle, Port, environment, stack, until};
@@ -239,6 +240,30 @@ async fn a_call_that_is_given_up_keeps_its_place_as_long_as_its_handler_works() 
     tokio::time::timeout(Duration::from_secs(5), answered)
         .await
         .expect("there is a place again");
+}
+
+#[tokio::test]
+async fn a_network_that_says_nothing_of_itself_does_not_use_up_all_streams() {
+    let port = Port::open(Limits {
+        rate_factor: NonZeroU32::MAX,
+        ..Limits::default()
+    })
+    .await;
+    let mut client = HealthClient::new(port.channel().await);
+    let mut other = HealthClient::new(port.channel().await);
+    let watch = || HealthCheckRequest::default();
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let client = if open.len() < 50 { &mut client } else { &mut other };
+        open.push(client.watch(watch()).await.expect("has a place"));
+    }
+    let refused = other.watch(watch()).await.expect_err("has no place");
+    assert_eq!(reason(&refused), "QUOTA_EXCEEDED");
+    open.clear();
+    let again = async { while other.watch(watch()).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(5), again)
+        .await
+        .expect("places come back");
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use tidings_proto_gateway::v1::{
 };
 use tidings_rpc::{App, Drain, Environment, Limits, PortLimits, Stack};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
-use tonic::{Request, Response, Status};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
 
 /// What a test steers the service with.
 #[derive(Clone, Default)]
@@ -98,6 +101,12 @@ impl Port {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A connection to it.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url()).expect("a URL");
+        endpoint.connect().await.expect("connects")
     }
 }
 
