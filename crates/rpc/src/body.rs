@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tidings_proto_common::v1::ErrorReason;
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 
-use crate::Problem;
+use crate::{Drain, Problem};
 
 /// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, when a
 /// second message begins that its RPC does not take, and when the call's time is over, however slowly bytes arrive.
@@ -151,22 +152,32 @@ impl http_body::Body for RequestBody {
     }
 }
 
-/// A streamed response's body. It ends at the deadline that the client named, and says how it ended when it is dropped.
+/// A streamed response's body. It ends at the deadline that the client named and when the process stops, and says how it ended
+/// when it is dropped.
 pub(crate) struct StreamedBody<F: FnOnce(Option<Status>)> {
     inner: Body,
     deadline: Option<Pin<Box<Sleep>>>,
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
     status: Option<Status>,
     on_end: Option<F>,
 }
 
+/// When the process stops, streams end themselves and say how far they were. Those that do not, as health checks, end after this.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 impl<F: FnOnce(Option<Status>)> StreamedBody<F> {
     /// `on_end` gets the status that the stream ended with, or `None` when the client went away.
-    pub(crate) fn new(inner: Body, deadline: Option<Instant>, on_end: F) -> Self {
+    pub(crate) fn new(inner: Body, deadline: Option<Instant>, drain: Drain, on_end: F) -> Self {
+        let stopping = async move {
+            drain.begun().await;
+            tokio::time::sleep(FAREWELL).await;
+        };
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
         Self {
             inner,
             deadline,
+            stopping: Box::pin(stopping),
             ended: false,
             status: None,
             on_end: Some(on_end),
@@ -187,8 +198,14 @@ impl<F: FnOnce(Option<Status>) + Unpin> http_body::Body for StreamedBody<F> {
             .deadline
             .as_mut()
             .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-        if over {
-            let status = Status::from(Problem::new(ErrorReason::DeadlineExceeded));
+        let reason = if over {
+            Some(ErrorReason::DeadlineExceeded)
+        } else {
+            let stopping = this.stopping.as_mut().poll(cx).is_ready();
+            stopping.then_some(ErrorReason::Draining)
+        };
+        if let Some(reason) = reason {
+            let status = Status::from(Problem::new(reason));
             let mut trailers = HeaderMap::new();
             let written = status.add_header(&mut trailers);
             this.ended = true;

@@ -7,7 +7,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tracing::{Span, field};
 
-use crate::{body::StreamedBody, normalise::status_of, policy::Policy, stack::StreamGuard};
+use crate::{Drain, body::StreamedBody, normalise::status_of, policy::Policy, stack::StreamGuard};
 
 /// The one line that a call leaves in the log, at its end: which RPC, how it ended, how long it took, who called. Nothing of the
 /// request or the response stands in it.
@@ -69,6 +69,7 @@ impl CallLog {
         &mut self,
         response: Response<Body>,
         deadline: Option<Instant>,
+        drain: Drain,
         guard: StreamGuard,
     ) -> Response<Body> {
         if status_of(&response).is_some_and(|status| status.code() != Code::Ok) {
@@ -77,7 +78,7 @@ impl CallLog {
         self.told = true;
         let line = self.line();
         response.map(|body| {
-            Body::new(StreamedBody::new(body, deadline, move |status| {
+            Body::new(StreamedBody::new(body, deadline, drain, move |status| {
                 line.write(&status.unwrap_or_else(gone));
                 drop(guard);
             }))

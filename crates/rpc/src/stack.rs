@@ -166,7 +166,10 @@ impl Stack {
                 drop(permit);
                 response
             }
-            Admission::Stream(guard) => log.follow_stream(response, named, guard),
+            Admission::Stream(guard) => {
+                let drain = shared.environment.drain.clone();
+                log.follow_stream(response, named, drain, guard)
+            }
         })
     }
 }

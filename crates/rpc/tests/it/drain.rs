@@ -9,6 +9,8 @@ use tokio::{
     net::TcpStream,
     time::Instant,
 };
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{Port, until};
 
@@ -43,6 +45,24 @@ async fn an_idle_connection_does_not_hold_up_the_drain() {
     let mut client = GatewayServiceClient::connect(port.url()).await.expect("connects");
     client.get_server_info(GetServerInfoRequest {}).await.expect("served");
     drained_quickly(port).await;
+}
+
+#[tokio::test]
+async fn a_watch_of_the_health_does_not_hold_up_the_drain() {
+    let port = Port::open(Limits::default()).await;
+    let mut client = HealthClient::new(port.channel().await);
+    let watch = client.watch(HealthCheckRequest::default()).await.expect("watches");
+    let mut watch = watch.into_inner();
+    watch.message().await.expect("a first status");
+    drained_quickly(port).await;
+    let end = loop {
+        match watch.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ends with a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::Unavailable);
 }
 
 #[tokio::test]
