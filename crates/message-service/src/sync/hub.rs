@@ -171,7 +171,8 @@ fn ring_user(bells: &[(u64, Arc<Bell>)]) {
 }
 
 impl Registration {
-    /// Wants to be woken for what the chat's log has above `head`. Who follows it already is woken for what it was not woken for.
+    /// Wants to be woken for what the chat's log has above `head`. A tail that others have loaded and that does not reach so far is
+    /// outdated: a hint was lost or is under way, and a follower that begins must not be told less than there was.
     pub(crate) fn follow(&self, chat_id: ChatId, head: i64) {
         if !self.chats.lock().insert(chat_id) {
             return;
@@ -182,6 +183,9 @@ impl Registration {
             woken: head,
             bells: Vec::new(),
         });
+        if !chat.tail.has(head) {
+            chat.tail.hint();
+        }
         chat.bells.push((self.number, Arc::clone(&self.bell)));
     }
 

@@ -394,6 +394,56 @@ proptest! {
     }
 }
 
+/// Another follower has loaded tails, and nobody has heard of what happened since.
+#[test]
+fn who_comes_to_outdated_tails_is_told_all_that_there_was() {
+    for seed in 0..50 {
+        run(async {
+            let mut memory = Memory::new(seed);
+            (memory.unrest, memory.loss) = (0.0, 0.0);
+            for _ in 0..40 {
+                memory.happen();
+            }
+            let user = memory.world.lock().users[0];
+            let mut staying = Client::new(user);
+            let here = memory.registered(user);
+            let (mut follower, first) = Follower::begin(&here, user, Have::default())
+                .await
+                .expect("memory does not fail");
+            for frame in &first {
+                staying.told(&here.world.lock(), frame);
+            }
+            for _ in 0..20 {
+                here.happen();
+                follow(&here, &mut staying, &mut follower, 20).await;
+            }
+
+            memory.loss = 1.0;
+            for _ in 0..20 {
+                memory.happen();
+            }
+            memory.loss = 0.0;
+            let mut coming = Client::new(user);
+            coming.have = staying.have.clone();
+            let there = memory.registered(user);
+            coming.reads(&there);
+            let (mut follower, first) = Follower::begin(&there, user, coming.have.clone())
+                .await
+                .expect("memory does not fail");
+            for frame in &first {
+                coming.told(&there.world.lock(), frame);
+            }
+            while !coming.has_caught_up {
+                let frames = follower.step(&there).await.expect("memory does not fail");
+                for frame in &frames.expect("it has not caught up") {
+                    coming.told(&there.world.lock(), frame);
+                }
+            }
+            coming.has_all(&there.world.lock());
+        });
+    }
+}
+
 #[test]
 fn a_world_is_not_empty() {
     let told: HashMap<UserId, usize> = (0..20)
