@@ -22,12 +22,11 @@ pub(super) async fn round(pool: &Pool, before: OffsetDateTime) -> Result<bool, E
 }
 
 /// Positions of a log are in the order of time as far as it matters here: one that is older than its successors goes with the
-/// last old one.
+/// last old one. Rows that somebody holds are left for the next round: waiting for many of them would close a circle with
+/// whoever waits for many too.
 async fn raise_chat_floors(pool: &Pool, before: OffsetDateTime) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update messages.chats c
-         set first_position = o.last_old + 1
-         from (
+        "with old as (
              select x.chat_id, max(x.position) as last_old
              from messages.changes x
              join messages.chats k on k.chat_id = x.chat_id and k.first_position <= x.position
@@ -35,8 +34,16 @@ async fn raise_chat_floors(pool: &Pool, before: OffsetDateTime) -> Result<bool, 
              group by x.chat_id
              order by x.chat_id
              limit $2
-         ) o
-         where c.chat_id = o.chat_id and c.first_position <= o.last_old",
+         ), free as materialized (
+             select c.chat_id, o.last_old
+             from old o
+             join messages.chats c on c.chat_id = o.chat_id and c.first_position <= o.last_old
+             for update of c skip locked
+         )
+         update messages.chats c
+         set first_position = f.last_old + 1
+         from free f
+         where c.chat_id = f.chat_id",
         before,
         LOGS_MAX,
     )
@@ -66,9 +73,7 @@ async fn drop_changes(pool: &Pool, before: OffsetDateTime) -> Result<bool, Error
 
 async fn raise_user_floors(pool: &Pool, before: OffsetDateTime) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update messages.user_logs l
-         set first_position = o.last_old + 1
-         from (
+        "with old as (
              select x.user_id, max(x.position) as last_old
              from messages.user_changes x
              join messages.user_logs k on k.user_id = x.user_id and k.first_position <= x.position
@@ -76,8 +81,16 @@ async fn raise_user_floors(pool: &Pool, before: OffsetDateTime) -> Result<bool, 
              group by x.user_id
              order by x.user_id
              limit $2
-         ) o
-         where l.user_id = o.user_id and l.first_position <= o.last_old",
+         ), free as materialized (
+             select l.user_id, o.last_old
+             from old o
+             join messages.user_logs l on l.user_id = o.user_id and l.first_position <= o.last_old
+             for update of l skip locked
+         )
+         update messages.user_logs l
+         set first_position = f.last_old + 1
+         from free f
+         where l.user_id = f.user_id",
         before,
         LOGS_MAX,
     )

@@ -43,3 +43,25 @@ async fn old_entries_end_behind_floors_and_messages_stay() {
     assert_eq!(alice.send(&chat.id, "next").await.expect("sent").sequence, 6);
     assert_eq!(world.changes(&chat.id).await.last().map(|change| change.0), Some(9));
 }
+
+#[tokio::test]
+async fn a_log_that_somebody_writes_does_not_hold_up_the_others() {
+    let world = World::begin_with(|config| config.sweep_interval = Duration::from_millis(50)).await;
+    let alice = world.user();
+    let [held, free] = [world.conversation(&[&alice]).await, world.conversation(&[&alice]).await];
+    let pool = world.pool();
+    let mut writer = pool.begin().await.expect("a transaction");
+    sqlx::query("select 1 from messages.chats where chat_id = $1::uuid for update")
+        .bind(&held.id)
+        .execute(&mut *writer)
+        .await
+        .expect("held");
+    sqlx::query("update messages.changes set create_time = now() - interval '31 days'")
+        .execute(&pool)
+        .await
+        .expect("aged");
+    until("the sweep", async || world.changes(&free.id).await.is_empty()).await;
+    assert!(!world.changes(&held.id).await.is_empty());
+    writer.rollback().await.expect("let go");
+    until("the sweep", async || world.changes(&held.id).await.is_empty()).await;
+}
