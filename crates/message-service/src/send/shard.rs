@@ -170,6 +170,11 @@ impl<S: Store> Shard<S> {
                 // One of them may be at fault; the others should not pay for it.
                 tracing::warn!(%error, items = part.len(), "a batch was refused; its members are tried singly");
                 for pending in part {
+                    // Where each try takes long, the shard's other chats should not wait for answers that nobody waits for.
+                    if pending.job.is_late() {
+                        pending.job.answer(Err(SendError::DeadlineExceeded));
+                        continue;
+                    }
                     let outcome = self.store.send(&[Arc::clone(&pending.job.item)]).await;
                     match outcome {
                         Ok(outcomes) => self.settle(vec![pending], outcomes),
@@ -233,6 +238,10 @@ async fn wait<P: Patient>(patient: &P, bus: &Bus, mut group: Vec<Job>) {
                 tracing::warn!(%error, items = due.len(), "a batch was refused; its members are tried singly");
                 let mut rest = Vec::new();
                 for job in due {
+                    if job.is_late() {
+                        job.answer(Err(SendError::DeadlineExceeded));
+                        continue;
+                    }
                     match patient.send_waiting(&[Arc::clone(&job.item)]).await {
                         Ok(outcomes) => rest.extend(tell_done(bus, vec![job], outcomes)),
                         Err(failure) => answer_all(vec![job], failure),

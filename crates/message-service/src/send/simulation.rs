@@ -231,6 +231,19 @@ async fn one_that_is_refused_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_grows_late_while_a_refused_batch_is_tried_singly_is_not_tried() {
+    let scene = Scene::begin();
+    let chat_id = scene.source.new_id();
+    let [good, poison] = ["good", "poison"].map(|text| scene.send(&scene.item(chat_id, text), None));
+    let soon = Instant::now() + Duration::from_millis(2);
+    let late = scene.send(&scene.item(chat_id, "late"), Some(soon));
+    assert!(matches!(good.await, Ok(Ok(Outcome::Stored { .. }))));
+    assert!(matches!(poison.await, Ok(Err(SendError::Database(_)))));
+    assert!(matches!(late.await, Ok(Err(SendError::DeadlineExceeded))));
+    assert_eq!(scene.texts(chat_id), ["good"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_chat_is_waited_for_apart() {
     let scene = Scene::begin();
     let [held, free] = [scene.source.new_id(), scene.source.new_id()];
