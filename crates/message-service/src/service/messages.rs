@@ -2,6 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use prost::Message as _;
 use tidings_ids::{ChatId, MessageId, UserId, kind};
+use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_message::v1::{
     BatchGetMessagesRequest, BatchGetMessagesResponse, DeleteMessageRequest, DeleteMessageResponse, DeleteScope,
     GetMessageRequest, GetMessageResponse, ListMessagesRequest, ListMessagesResponse, ListTurnsRequest,
@@ -46,8 +47,8 @@ impl MessageService for Rpcs {
         let item = Arc::new(self.shared.parse_send(caller_id, request.into_inner())?);
         let message = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
             Outcome::Stored { sequence, create_time } if item.is_plain() => sent(&item, sequence, create_time),
-            Outcome::Stored { .. } => self.shared.stored(&item, item.message_id).await?,
-            Outcome::Repeated { message_id } => self.shared.stored(&item, message_id).await?,
+            Outcome::Stored { .. } => self.shared.stored(&item).await?,
+            Outcome::Repeated { message_id } => self.shared.repeated(&item, message_id).await?,
             refusal => return Err(refusal.problem().into()),
         };
         Ok(Response::new(SendMessageResponse {
@@ -164,8 +165,17 @@ impl Shared {
         })
     }
 
-    /// A message that was stored, now or before, as it is now.
-    pub(super) async fn stored(&self, item: &Item, message_id: MessageId) -> Result<Message, Problem> {
+    /// The message that was stored a moment ago. A sender who was removed since may not see it, but must not be told either that
+    /// nothing was done.
+    pub(super) async fn stored(&self, item: &Item) -> Result<Message, Problem> {
+        let message = read::message(&self.pool, item.chat_id, item.caller_id, item.message_id).await;
+        message
+            .map_err(after_effect)?
+            .ok_or_else(|| Problem::new(ErrorReason::CommitUnknown))
+    }
+
+    /// The message that the same request made before, as it is now.
+    pub(super) async fn repeated(&self, item: &Item, message_id: MessageId) -> Result<Message, Problem> {
         let message = read::message(&self.pool, item.chat_id, item.caller_id, message_id).await;
         message.map_err(after_effect)?.ok_or_else(Problem::not_found)
     }

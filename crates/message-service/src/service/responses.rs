@@ -29,8 +29,8 @@ impl ResponseService for Rpcs {
         let caller = caller(&request)?;
         let item = Arc::new(self.shared.parse_response(&caller, request.into_inner())?);
         let message = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
-            Outcome::Stored { .. } => self.shared.stored(&item, item.message_id).await?,
-            Outcome::Repeated { message_id } => self.shared.stored(&item, message_id).await?,
+            Outcome::Stored { .. } => self.shared.stored(&item).await?,
+            Outcome::Repeated { message_id } => self.shared.repeated(&item, message_id).await?,
             refusal => return Err(refusal.problem().into()),
         };
         Ok(Response::new(CreateResponseResponse {
