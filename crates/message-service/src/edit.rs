@@ -227,7 +227,7 @@ async fn store_tombstone(tx: &mut PgConnection, row: &MessageRow) -> Result<(), 
     if let Some(ids) = &row.attachment_ids {
         let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
         sqlx::query!(
-            "update messages.attachments set state = 3 where chat_id = $1 and attachment_id = any ($2)",
+            "update messages.attachments set state = 3, file_name = '' where chat_id = $1 and attachment_id = any ($2)",
             row.chat_id.uuid(),
             &ids,
         )

@@ -329,9 +329,11 @@ async fn files_end_with_their_message_and_for_those_who_leave() {
         .expect("deleted")
         .into_inner();
     assert_eq!(tombstone.message.expect("a tombstone").attachments, []);
+    let removed = get(&bob, &chat.id, &id).await.expect("seen");
     assert_eq!(
-        get(&bob, &chat.id, &id).await.expect("seen").state(),
-        AttachmentState::Removed
+        (removed.state(), removed.file_name.as_str()),
+        (AttachmentState::Removed, ""),
+        "the uploader's words are gone too"
     );
     assert_eq!(
         reason(download_url(&bob, &chat.id, &id).await),
