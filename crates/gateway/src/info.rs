@@ -44,11 +44,15 @@ impl Info {
     }
 
     fn service(&self, service: Service) -> ServiceInfo {
-        // A service of this process is of this release; others have not said.
+        // A service of this process is of this release; others say so when they are asked whether they serve.
         let is_ours = self.upstreams.peer(service).is_none_or(tidings_rpc::Peer::is_local);
         ServiceInfo {
             name: service.name().to_owned(),
-            version: if is_ours { VERSION.to_owned() } else { String::new() },
+            version: if is_ours {
+                VERSION.to_owned()
+            } else {
+                self.serving.release(service)
+            },
             serving: self.serving.is(service),
         }
     }

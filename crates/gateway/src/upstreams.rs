@@ -9,8 +9,9 @@ use std::{
 };
 
 use futures_util::future;
+use parking_lot::Mutex;
 use tidings_authn::Service;
-use tidings_rpc::{Drain, Health, Peer};
+use tidings_rpc::{Drain, Health, Peer, RELEASE_HEADER};
 use tokio::time::timeout;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -47,14 +48,25 @@ impl Upstreams {
     }
 }
 
-/// Whether each service answered the last health check.
+/// What each service answered to the last health check.
 #[derive(Debug, Clone, Default)]
-pub struct Serving(Arc<[AtomicBool; Service::ALL.len()]>);
+pub struct Serving(Arc<[Heard; Service::ALL.len()]>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    serves: AtomicBool,
+    release: Mutex<String>,
+}
 
 impl Serving {
     /// Whether the service takes calls. We do: we were asked.
     pub fn is(&self, service: Service) -> bool {
-        service == Service::Gateway || self.0[service as usize].load(Ordering::Relaxed)
+        service == Service::Gateway || self.0[service as usize].serves.load(Ordering::Relaxed)
+    }
+
+    /// The release of the service that was heard last; empty where none was.
+    pub fn release(&self, service: Service) -> String {
+        self.0[service as usize].release.lock().clone()
     }
 
     /// Whether all do, so that the deployment is whole.
@@ -79,8 +91,12 @@ pub async fn watch(upstreams: Upstreams, serving: Serving, health: Health, drain
         let checks = upstreams
             .peers()
             .map(|peer| async { (peer.callee(), check(peer).await) });
-        for (service, serves) in future::join_all(checks).await {
-            let served = serving.0[service as usize].swap(serves, Ordering::Relaxed);
+        for (service, (serves, release)) in future::join_all(checks).await {
+            let heard = &serving.0[service as usize];
+            if let Some(release) = release {
+                *heard.release.lock() = release;
+            }
+            let served = heard.serves.swap(serves, Ordering::Relaxed);
             if served && !serves {
                 tracing::warn!(%service, "{service} no longer serves");
             } else if serves && !served {
@@ -102,11 +118,16 @@ pub async fn watch(upstreams: Upstreams, serving: Serving, health: Health, drain
     health.not_serving().await;
 }
 
-async fn check(peer: &Peer) -> bool {
+/// Whether the service serves, and its release if it says so.
+async fn check(peer: &Peer) -> (bool, Option<String>) {
     let mut client = HealthClient::new(peer.clone());
     let check = client.check(HealthCheckRequest::default());
     match timeout(CHECK_TIMEOUT, check).await {
-        Ok(Ok(response)) => response.get_ref().status() == ServingStatus::Serving,
-        Ok(Err(_)) | Err(_) => false,
+        Ok(Ok(response)) => {
+            let release = response.metadata().get(RELEASE_HEADER.as_str());
+            let release = release.and_then(|release| release.to_str().ok()).map(ToOwned::to_owned);
+            (response.get_ref().status() == ServingStatus::Serving, release)
+        }
+        Ok(Err(_)) | Err(_) => (false, None),
     }
 }

@@ -48,5 +48,5 @@ pub use policy::{Policies, Policy};
 pub use problem::Problem;
 pub use rate::{RateKey, RateLimits};
 pub use serve::{PortLimits, listen, serve};
-pub use stack::Stack;
+pub use stack::{RELEASE_HEADER, Stack};
 pub use violations::{Violation, Violations};

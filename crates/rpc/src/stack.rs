@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
 use parking_lot::Mutex;
 use tidings_authn::{Caller, Refusal, Service};
 use tidings_proto_common::v1::{Authentication, ErrorReason, Permission};
@@ -50,6 +50,11 @@ struct Shared {
     streams: Arc<Semaphore>,
     streams_by_holder: Mutex<HashMap<RateKey, usize>>,
 }
+
+/// Carries the release of a service in its answers to health checks, for the gateway, which asks all of them.
+pub const RELEASE_HEADER: HeaderName = HeaderName::from_static("x-tidings-release");
+
+const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
 
 /// Streams that those of one network who have not said who they are may have open at once: health checks and reflection. All
 /// streams share one limit, which else anybody could use up.
@@ -160,7 +165,11 @@ impl Stack {
         let handler = CALL
             .scope(context, self.routes.clone().call_infallible(request))
             .in_current_span();
-        let (response, admission) = shared.run(handler, admission, deadline).await?;
+        let (mut response, admission) = shared.run(handler, admission, deadline).await?;
+        if &*policy.method == HEALTH_CHECK {
+            let release = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+            response.headers_mut().insert(RELEASE_HEADER, release);
+        }
         Ok(match admission {
             Admission::Call(permit) => {
                 drop(permit);

@@ -56,6 +56,29 @@ async fn the_deployment_is_whole_when_every_service_serves() {
 }
 
 #[tokio::test]
+async fn services_elsewhere_tell_their_release() {
+    let world = World::new(Shape::Remote).await;
+    let release = async |name: &str| {
+        let info = world.json(INFO, "{}").await.json();
+        let services = info["services"].as_array().expect("a list").clone();
+        let service = services.into_iter().find(|service| service["name"] == name);
+        service.expect("listed")["version"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(release("auth").await, "", "not heard of yet");
+    world.gateway.start();
+    let told = async {
+        while release("auth").await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), told)
+        .await
+        .expect("auth tells its release");
+    assert_eq!(release("auth").await, release("gateway").await);
+    assert_eq!(release("chat").await, "", "not there");
+}
+
+#[tokio::test]
 async fn keys_are_published_for_those_who_verify_tokens() {
     let world = World::new(Shape::Remote).await;
     let answer = get(&world, "/.well-known/jwks.json").await;
