@@ -46,8 +46,9 @@ impl Revocations {
     /// A process whose feeds are older than this refuses rather than trusts (`design.md` section 2).
     pub const TRUSTED_FOR: Duration = Duration::from_secs(10);
 
-    /// Entries are kept this long: the life of an access token and half as much again.
-    pub const KEPT_FOR: Duration = Duration::from_secs(900);
+    /// Entries are kept this long: the life of an access token, the ten minutes by which our clock may be behind that of auth
+    /// (`reliability.md` F49), for which a token lives longer here, and some.
+    pub const KEPT_FOR: Duration = Duration::from_secs(1_500);
 
     /// More entries than this cannot be kept, and the view is not trusted until some have aged: 64 MiB or so.
     const ENTRIES_MAX: usize = 500_000;
