@@ -83,8 +83,8 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// What is open on a connection that was told to go away may take this long.
 const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
 
-/// Serves `service` on a port until the process stops. Returns when all connections have ended, or were dropped at the hard end
-/// of the drain.
+/// Serves `service` on a port. Returns when the process begins to stop: the port is closed then, and [`Drain::finish`] waits for the
+/// connections that are open.
 ///
 /// # Errors
 ///
