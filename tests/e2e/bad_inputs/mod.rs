@@ -14,8 +14,8 @@ mod judge;
 mod kinds;
 mod malformed;
 mod read_back;
+mod repeats;
 mod state;
-mod text;
 mod values;
 mod world;
 
@@ -167,9 +167,13 @@ impl Play {
         let mut findings = Vec::new();
         let method = &stage.method;
         // What was refused has left the good call good: with the very request id that the refused ones had.
-        if let Err(status) = stage.call(&self.cast, stage.same_request()).await {
-            findings.push(format!("{}: the good call is refused: {status:?}", method.full_name()));
-            return findings;
+        let good = stage.same_request();
+        match stage.call(&self.cast, good.clone()).await {
+            Ok(first) => findings.extend(repeats::play(&self.cast, &self.documented, stage, &good, &first).await),
+            Err(status) => {
+                findings.push(format!("{}: the good call is refused: {status:?}", method.full_name()));
+                return findings;
+            }
         }
         let base = stage.same_request();
         for field in Field::all(method) {
