@@ -6,6 +6,7 @@
 mod expected;
 pub mod rows;
 pub mod scene;
+mod shells;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,0 +1,116 @@
+//! Every public RPC from a shell: with grpcurl, and with curl and JSON.
+
+use std::{env, net::SocketAddr, path::Path, process::Output};
+
+use serde_json::Value;
+use tidings_testkit::{Api, Shape, Suite};
+use tokio::process::Command;
+
+use super::{
+    expected::{Expected, expected},
+    is_internal, policies,
+    rows::{ROWS, Row},
+    scene::{Cast, Needs, Role, Scene},
+};
+
+/// A stream goes on; what it says within this many seconds is looked at.
+const STREAM_SECS: &str = "3";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rpc_can_be_called_from_a_shell() {
+    let suite = Suite::start_with(Shape::One, &[("TIDINGS_REFLECTION", "true")]).await;
+    let cast = Cast::gather(&suite).await;
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        for shell in [grpcurl, curl] {
+            wrong.extend(called(&suite, &cast, row, shell).await);
+        }
+    }
+    assert!(wrong.is_empty(), "{} calls failed:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// How a shell calls: the address, the method, the request, the token.
+type Shell = fn(SocketAddr, &str, bool, &str, Option<&str>) -> Command;
+
+/// Calls the RPC in a scene of its own as somebody who may, and says what is wrong with the answer.
+async fn called(suite: &Suite, cast: &Cast, row: &Row, shell: Shell) -> Option<String> {
+    let method = Api::method(&format!("tidings.{}", row.rpc));
+    if is_internal(&method) {
+        return None;
+    }
+    let may = |role: &Role| matches!(expected(policies(), &method, row.relation, *role), Expected::Ok);
+    let role = [Role::Owner, Role::Member, Role::Admin].into_iter().find(may);
+    // Only an assistant may answer a message, and the scene of a session has one that did.
+    let role = role.or((row.rpc != "message.v1.ResponseService.CreateResponse").then_some(Role::Owner))?;
+    let scene = Scene::set(cast, row.needs).await;
+    let request = scene.fill(row.request).to_string();
+    let token = match row.needs {
+        Needs::OwnSession => cast.own_token_of(role).await,
+        _ => cast.token_of(role),
+    };
+    let name = format!("{}/{}", method.parent_service().full_name(), method.name());
+    let streams = method.is_server_streaming();
+    let output = shell(suite.gateway_address(), &name, streams, &request, token.as_deref())
+        .output()
+        .await;
+    judge(
+        &name,
+        streams,
+        &output.expect("the program is there: `cargo xtask tools` brings it"),
+    )
+}
+
+fn judge(name: &str, streams: bool, output: &Output) -> Option<String> {
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    let right = if streams {
+        out.contains("opened")
+    } else {
+        output.status.success() && is_object(&out)
+    };
+    (!right).then(|| format!("{name}: {}\n    {out}\n    {err}", output.status))
+}
+
+fn is_object(text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|value: Value| value.is_object())
+}
+
+fn grpcurl(address: SocketAddr, name: &str, streams: bool, request: &str, token: Option<&str>) -> Command {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin");
+    let mut command = Command::new("grpcurl");
+    command.env(
+        "PATH",
+        format!("{}:{}", tools.display(), env::var("PATH").unwrap_or_default()),
+    );
+    command.args(["-plaintext", "-d", request]);
+    if streams {
+        command.args(["-max-time", STREAM_SECS]);
+    }
+    if let Some(token) = token {
+        command.arg("-H").arg(format!("Authorization: Bearer {token}"));
+    }
+    command.arg(address.to_string()).arg(name).kill_on_drop(true);
+    command
+}
+
+fn curl(address: SocketAddr, name: &str, streams: bool, request: &str, token: Option<&str>) -> Command {
+    let mut command = Command::new("curl");
+    command.args([
+        "-sSN",
+        "--fail-with-body",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        request,
+    ]);
+    if streams {
+        command.args(["--max-time", STREAM_SECS, "-H", "Accept: text/event-stream"]);
+    }
+    if let Some(token) = token {
+        command.arg("-H").arg(format!("Authorization: Bearer {token}"));
+    }
+    command.arg(format!("http://{address}/{name}")).kill_on_drop(true);
+    command
+}
