@@ -17,7 +17,7 @@ use opentelemetry::trace::TracerProvider as _;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt as _, Targets},
+    filter::{DynFilterFn, FilterExt as _, Targets, dynamic_filter_fn},
     fmt::MakeWriter,
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -131,7 +131,7 @@ where
         .with_threads(false);
     Ok(tracing_subscriber::registry()
         .with(traces.with_filter(traced()))
-        .with(log_layer(settings.format, Escaping::new(writer)).with_filter(filter.and(loggable()))))
+        .with(log_layer(settings.format, Escaping::new(writer)).with_filter(filter.and(loggable()).and(asked_anew()))))
 }
 
 fn log_layer<S, W>(format: Format, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -154,6 +154,13 @@ fn loggable() -> Targets {
         .fold(Targets::new().with_default(LevelFilter::TRACE), |targets, name| {
             targets.with_target(name, LevelFilter::INFO)
         })
+}
+
+/// Lets everything through, and has the filters asked about every event and span. Where all of them are sure to want a place in the
+/// code they are not asked there, and what they said last counts: whether the last query should be logged, which sqlx asks at the
+/// end of each without logging it. So the line after a query would be lost.
+fn asked_anew<S>() -> DynFilterFn<S> {
+    dynamic_filter_fn(|_, _| true)
 }
 
 /// What is traced. The transport is left out, as the exporter speaks through it too, and would trace itself.

@@ -2,7 +2,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use tracing::{Level, info, info_span};
+use tracing::{
+    Level, Metadata,
+    callsite::{DefaultCallsite, Identifier},
+    field::FieldSet,
+    info, info_span,
+    metadata::Kind,
+};
 
 use super::*;
 
@@ -83,6 +89,29 @@ fn the_filter_decides_what_is_logged_but_never_shows_frames() {
     });
     assert!(text.contains("shown"));
     assert!(!text.contains("hidden") && !text.contains("secret"), "{text}");
+}
+
+/// The place of a query in sqlx, as far as it is asked whether that is to be logged.
+static QUERY: Metadata<'static> = Metadata::new(
+    "query",
+    "sqlx::query",
+    Level::DEBUG,
+    None,
+    None,
+    None,
+    FieldSet::new(&[], Identifier(&QUERY_CALLSITE)),
+    Kind::EVENT,
+);
+static QUERY_CALLSITE: DefaultCallsite = DefaultCallsite::new(&QUERY);
+
+#[test]
+fn a_line_is_not_lost_where_somebody_has_only_asked_whether_to_log() {
+    let text = logged(&settings(Format::Human), || {
+        // As sqlx does at the end of every query, by way of the crate `log`.
+        tracing::dispatcher::get_default(|dispatch| dispatch.enabled(&QUERY));
+        info!("after it");
+    });
+    assert!(text.contains("after it"), "{text:?}");
 }
 
 #[test]
