@@ -84,7 +84,7 @@ fn grpcurl(address: SocketAddr, name: &str, streams: bool, request: &str, token:
         "PATH",
         format!("{}:{}", tools.display(), env::var("PATH").unwrap_or_default()),
     );
-    command.args(["-plaintext", "-d", request]);
+    command.args(["-plaintext", "-d", &with_plain_mask(request)]);
     if streams {
         command.args(["-max-time", STREAM_SECS]);
     }
@@ -93,6 +93,24 @@ fn grpcurl(address: SocketAddr, name: &str, streams: bool, request: &str, token:
     }
     command.arg(address.to_string()).arg(name).kill_on_drop(true);
     command
+}
+
+/// grpcurl reads a field mask as the message that it is, not in its JSON form.
+fn with_plain_mask(request: &str) -> String {
+    let mut request: Value = serde_json::from_str(request).expect("a row's request is JSON");
+    if let Some(mask) = request.get_mut("updateMask") {
+        let path: String = mask.as_str().unwrap_or_default().chars().flat_map(snake).collect();
+        *mask = serde_json::json!({ "paths": [path] });
+    }
+    request.to_string()
+}
+
+fn snake(letter: char) -> Vec<char> {
+    if letter.is_uppercase() {
+        vec!['_', letter.to_ascii_lowercase()]
+    } else {
+        vec![letter]
+    }
 }
 
 fn curl(address: SocketAddr, name: &str, streams: bool, request: &str, token: Option<&str>) -> Command {
