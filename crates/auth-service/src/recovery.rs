@@ -15,9 +15,9 @@ use crate::{
     refresh_tree::{TokenHash, sha256},
     registration, standing,
     store::{
-        accounts, mails,
+        accounts, claims, mails,
         sessions::{EndReason, Which},
-        tokens::{self, Purpose},
+        tokens::{self, Owner, Purpose},
     },
 };
 
@@ -38,7 +38,7 @@ pub(crate) async fn request_mail(
     }
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if claim(auth, &mut *tx, call).await? {
-            enqueue(auth, &mut *tx, kind, email_key).await?;
+            enqueue(auth, &mut *tx, kind, email_key, None).await?;
         }
         Ok(())
     })?;
@@ -46,16 +46,18 @@ pub(crate) async fn request_mail(
     Ok(())
 }
 
-/// Puts a mail into the outbox, unless the address has had enough of its kind.
+/// Puts a mail into the outbox, unless the address has had enough of its kind: about the registration of this user, if one is
+/// named.
 pub(crate) async fn enqueue(
     auth: &Auth,
     tx: &mut sqlx::PgConnection,
     kind: mails::Kind,
     email_key: &str,
+    user_id: Option<UserId>,
 ) -> Result<(), Error> {
     let now = auth.now();
     if mails::count(&mut *tx, kind, email_key, now).await? {
-        mails::insert(&mut *tx, auth.source().new_id(), kind, email_key, now).await?;
+        mails::insert(&mut *tx, auth.source().new_id(), kind, email_key, user_id, now).await?;
     }
     Ok(())
 }
@@ -81,7 +83,7 @@ pub(crate) async fn reset_password(
         if !claim(auth, &mut *tx, call).await? {
             return Ok(None);
         }
-        let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?;
+        let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?.user_id;
         accounts::set_password(&mut *tx, user_id, &password_hash).await?;
         // The mail has reached its address.
         accounts::verify_email(&mut *tx, user_id).await?;
@@ -97,7 +99,7 @@ pub(crate) async fn reset_password(
     Ok(())
 }
 
-/// The address of the account that the token belongs to is proven.
+/// The address is proven, for the account that the token belongs to and for no other that was registered with it.
 pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option<&Repeatable>) -> Result<(), Error> {
     if let Some(earlier) = auth.earlier(call).await? {
         return match earlier.id {
@@ -110,7 +112,8 @@ pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option
         if !claim(auth, &mut *tx, call).await? {
             return Ok(None);
         }
-        let user_id = lock_owner(auth, &mut *tx, hash, Purpose::VerifyEmail).await?;
+        let Owner { user_id, email_key } = lock_owner(auth, &mut *tx, hash, Purpose::VerifyEmail).await?;
+        claims::prove(&mut *tx, user_id, &email_key).await?;
         accounts::verify_email(&mut *tx, user_id).await?;
         tokens::spend(&mut *tx, user_id, Purpose::VerifyEmail).await?;
         if let Some(call) = call {
@@ -134,18 +137,19 @@ async fn claim(auth: &Auth, tx: &mut sqlx::PgConnection, call: Option<&Repeatabl
     }
 }
 
-/// Locks the account that the token belongs to, and looks again whether the token works: of many at once, one uses it.
+/// Locks the address and the account that the token belongs to, and looks again whether the token works: of many at once, one uses it.
 async fn lock_owner(
     auth: &Auth,
     tx: &mut sqlx::PgConnection,
     hash: TokenHash,
     purpose: Purpose,
-) -> Result<UserId, Error> {
+) -> Result<Owner, Error> {
     let now = auth.now();
-    let user_id = tokens::owner(&mut *tx, hash, purpose, now)
+    let owner = tokens::owner(&mut *tx, hash, purpose, now)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
-    accounts::lock(&mut *tx, user_id)
+    claims::lock_address(&mut *tx, &owner.email_key).await?;
+    accounts::lock(&mut *tx, owner.user_id)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
     let still = tokens::owner(&mut *tx, hash, purpose, now).await?;

@@ -11,7 +11,10 @@
 //!
 //! With verified registration nobody may learn whether an address is in use. A registration with another's address
 //! therefore takes the same steps: the username is taken by an account without an address, which has the password and
-//! waits for a verification that cannot come, and the address gets a mail of another kind.
+//! claims the address ([`claims`]). Where the holder has proven it, the mail says so and the claim comes to nothing. Where
+//! nobody has, each applicant gets a mail with a token for that applicant's account: a name and password of somebody who
+//! was quicker become no account by it. The first proof moves the address to its account ([`claims::prove`]) and ends
+//! the others; then the user service discards the user who had it and creates the one who has it ([`settle`]).
 
 use secrecy::SecretString;
 use tidings_db::{Schema, requests, transaction};
@@ -25,6 +28,7 @@ use crate::{
     recovery,
     store::{
         accounts::{self, NewAccount},
+        claims::{self, NewClaim},
         mails,
         registrations::{self, State},
     },
@@ -214,6 +218,8 @@ async fn store_credential(
     match stored.as_ref().err().and_then(Error::constraint) {
         None => stored,
         Some("accounts_email_key_key") if terms.awaits_verification() && !concealed => {
+            // Created there in the moment in which the address changed hands here: it must not be held by two.
+            auth.users.discard(user_id).await?;
             Box::pin(store_credential(auth, applicant, user_id, password_hash, terms, true)).await
         }
         Some(constraint) => {
@@ -260,8 +266,18 @@ async fn try_store_credential(
             };
         }
         accounts::insert(&mut *tx, &account, now).await?;
+        if concealed {
+            let claim = NewClaim {
+                user_id,
+                email: email.as_str(),
+                email_key: email.key(),
+                display_name: &applicant.display_name,
+                bio: &applicant.bio,
+            };
+            claims::insert(&mut *tx, &claim, now).await?;
+        }
         if terms.awaits_verification() {
-            recovery::enqueue(auth, &mut *tx, kind, email.key()).await?;
+            recovery::enqueue(auth, &mut *tx, kind, email.key(), Some(user_id)).await?;
         }
         Ok(())
     })?;
@@ -284,12 +300,40 @@ pub(crate) async fn activate(auth: &Auth, user_id: UserId) -> Result<(), Error> 
 }
 
 async fn tell_active(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
+    settle(auth, due).await?;
     match auth.users.activate(due.user_id, due.email_verified).await {
         // Deleted since: there is nobody to make active.
         Ok(()) | Err(Refused::Unsuitable | Refused::NotFound) => {}
         Err(refused) => return Err(refused.into()),
     }
     Ok(accounts::set_activated(&auth.pool, due).await?)
+}
+
+/// Has the user service follow an address that was proven for another account than the one that held it. Each step can be
+/// repeated.
+async fn settle(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
+    let Some(claim) = claims::proven(&auth.pool, due).await? else {
+        return Ok(());
+    };
+    if let Some(displaced) = claim.displaced_user_id {
+        auth.users.discard(displaced).await?;
+    }
+    let user = NewUser {
+        user_id: due.user_id,
+        username: claim.username,
+        email: claim.email,
+        display_name: claim.display_name,
+        bio: claim.bio,
+        role_names: Vec::new(),
+        is_bot: false,
+    };
+    match auth.users.create(&user).await {
+        Ok(()) => {}
+        // Somebody registers with the address at this moment, and will find that it is taken.
+        Err(Refused::EmailTaken) => return Err(Error::Conflict),
+        Err(refused) => return Err(refused.into()),
+    }
+    Ok(claims::settle(&auth.pool, due.user_id).await?)
 }
 
 /// Gives an intent up. What fails here is made good by the sweeper.

@@ -20,7 +20,8 @@ use crate::{
     auth::Auth,
     recovery,
     store::{
-        accounts::{self, Account},
+        accounts,
+        claims::{self, Pending},
         mails::{self, Kind, Mail},
         tokens::{self, NewToken, Purpose},
     },
@@ -105,49 +106,85 @@ async fn postpone(auth: &Auth, mail: &Mail, error: &transport::Failed) -> Result
     Ok(mails::postpone(&auth.pool, mail.mail_id, next, now).await?)
 }
 
+/// Accounts that one mail offers to confirm, at the most.
+const CONFIRMED_AT_ONCE: usize = 8;
+
 /// The mail's text and whom it goes to: the address as the account has it, never as a request spelt it.
 async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, Error> {
+    let public_url = &auth.config.public_url;
+    if mail.kind != Kind::ResetPassword
+        && let Some(composed) = compose_confirmation(auth, mail).await?
+    {
+        return Ok(Some(composed));
+    }
     let Some(account) = accounts::find_by_email(&auth.pool, &mail.email_key).await? else {
         return Ok(None);
     };
-    let Some(address) = account.email.clone() else {
+    let Some(address) = account.email else {
         return Ok(None);
     };
-    let public_url = &auth.config.public_url;
     let letter = match mail.kind {
-        Kind::ResetPassword if account.active => text::reset_password(
-            public_url,
-            &account.username,
-            &token(auth, mail, &account, Purpose::ResetPassword).await?,
-        ),
-        Kind::VerifyEmail if !account.email_verified => text::verify_email(
-            public_url,
-            &account.username,
-            &token(auth, mail, &account, Purpose::VerifyEmail).await?,
-        ),
-        // The holder has not proven the address yet: what helps is another chance to.
-        Kind::AddressInUse if !account.active => text::verify_email(
-            public_url,
-            &account.username,
-            &token(auth, mail, &account, Purpose::VerifyEmail).await?,
-        ),
-        Kind::AddressInUse => text::address_in_use(public_url, &account.username),
-        Kind::ResetPassword | Kind::VerifyEmail => return Ok(None),
+        Kind::ResetPassword if account.active => {
+            let token = token(
+                auth,
+                mail,
+                account.user_id,
+                account.password_version,
+                Purpose::ResetPassword,
+            )
+            .await?;
+            text::reset_password(public_url, &account.username, &token)
+        }
+        Kind::AddressInUse if account.active => text::address_in_use(public_url, &account.username),
+        Kind::ResetPassword | Kind::VerifyEmail | Kind::AddressInUse => return Ok(None),
     };
     Ok(Some((address, letter)))
 }
 
+/// A mail with a token for each account that it is about and that waits for a proof: the one whose registration it
+/// answers, or where it was asked for by address, all that were registered with it in the newest one's spelling.
+async fn compose_confirmation(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, Error> {
+    let mut pending = claims::pending(&auth.pool, &mail.email_key).await?;
+    if let Some(user_id) = mail.user_id {
+        pending.retain(|account| account.user_id == user_id);
+    }
+    let Some(address) = pending.first().map(|account| account.email.clone()) else {
+        return Ok(None);
+    };
+    pending.retain(|account| account.email == address);
+    pending.truncate(CONFIRMED_AT_ONCE);
+    let mut accounts = Vec::with_capacity(pending.len());
+    for Pending {
+        user_id,
+        username,
+        password_version,
+        ..
+    } in pending
+    {
+        accounts.push((
+            username,
+            token(auth, mail, user_id, password_version, Purpose::VerifyEmail).await?,
+        ));
+    }
+    Ok(Some((address, text::verify_email(&auth.config.public_url, &accounts))))
+}
+
 /// A new token for the account: 256 bits, of which only the mail knows.
-async fn token(auth: &Auth, mail: &Mail, account: &Account, purpose: Purpose) -> Result<String, Error> {
+async fn token(
+    auth: &Auth,
+    mail: &Mail,
+    user_id: UserId,
+    password_version: i64,
+    purpose: Purpose,
+) -> Result<String, Error> {
     let text = URL_SAFE_NO_PAD.encode(auth.source().random::<32>());
     let now = auth.now();
-    let user_id: UserId = account.user_id;
     let new = NewToken {
         hash: recovery::token_hash(&SecretString::from(text.clone())),
         user_id,
         purpose,
         email_key: &mail.email_key,
-        password_version: account.password_version,
+        password_version,
         expire_time: now + TOKEN_LIFETIME,
     };
     tokens::insert(&auth.pool, &new, now).await?;

@@ -30,17 +30,27 @@ pub(super) fn reset_password(public_url: &str, username: &str, token: &str) -> L
     }
 }
 
-pub(super) fn verify_email(public_url: &str, username: &str, token: &str) -> Letter {
+/// `accounts` are usernames with the token of each: confirming one of them confirms no other.
+pub(super) fn verify_email(public_url: &str, accounts: &[(String, String)]) -> Letter {
+    let greeting = match accounts {
+        [(username, _)] => format!("Hello {username},\n\n"),
+        _ => String::from("Hello,\n\n"),
+    };
+    let sections = accounts.iter().map(|(username, token)| {
+        format!(
+            "an account named {username} was registered with this address.\n\n\
+             If you made it yourself, confirm the address here, within 10 minutes:\n\n\
+             {public_url}/verify-email#token={token}\n\n\
+             Or give this token to the program that you use:\n\n\
+             {token}\n\n"
+        )
+    });
+    let sections: String = sections.collect();
     Letter {
         subject: "Confirm your e-mail address",
         body: format!(
-            "Hello {username},\n\n\
-             an account named {username} was registered with this address.\n\n\
-             If it is yours, confirm the address here, within 10 minutes:\n\n\
-             {public_url}/verify-email#token={token}\n\n\
-             Or give this token to the program that you use:\n\n\
-             {token}\n\n\
-             If it is not yours, do nothing: the address stays unconfirmed.\n"
+            "{greeting}{sections}\
+             Do not confirm an account that you did not make: somebody else knows its password.\n"
         ),
     }
 }
@@ -70,7 +80,10 @@ mod tests {
         let url = "https://chat.example.org";
         for letter in [
             reset_password(url, &username, &token),
-            verify_email(url, &username, &token),
+            verify_email(
+                url,
+                &[(username.clone(), token.clone()), (username.clone(), token.clone())],
+            ),
             address_in_use(url, &username),
         ] {
             assert!(letter.body.is_ascii());

@@ -15,7 +15,6 @@ pub(crate) struct Account {
     pub password_hash: String,
     pub password_version: i64,
     pub active: bool,
-    pub email_verified: bool,
     pub activation_due: bool,
 }
 
@@ -68,7 +67,7 @@ pub(crate) async fn find<'e>(
     let account = sqlx::query_as!(
         Account,
         r#"select user_id, username, email, password_hash, password_version, state = 'active' as "active!",
-             email_verified, activation_due
+             activation_due
          from auth.accounts
          where username = $1 or (email_key = $2 and state = 'active')
          limit 1"#,
@@ -86,7 +85,7 @@ pub(crate) async fn find_by_email<'e>(
     let account = sqlx::query_as!(
         Account,
         r#"select user_id, username, email, password_hash, password_version, state = 'active' as "active!",
-             email_verified, activation_due
+             activation_due
          from auth.accounts
          where email_key = $1"#,
         email_key,

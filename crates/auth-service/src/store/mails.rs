@@ -1,6 +1,6 @@
 use sqlx::{Executor, PgConnection, Postgres};
 use tidings_db::Error;
-use tidings_ids::MailId;
+use tidings_ids::{MailId, UserId};
 use time::{Duration, OffsetDateTime};
 
 /// What a mail is for.
@@ -39,6 +39,8 @@ pub(crate) struct Mail {
     pub mail_id: MailId,
     pub kind: Kind,
     pub email_key: String,
+    /// The account whose registration the mail is about; none for a mail that was asked for by address.
+    pub user_id: Option<UserId>,
     /// The attempts that were begun, this one included.
     pub attempts: i32,
 }
@@ -92,14 +94,16 @@ pub(crate) async fn insert(
     mail_id: MailId,
     kind: Kind,
     email_key: &str,
+    user_id: Option<UserId>,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "insert into auth.mails (mail_id, kind, email_key, next_attempt_time, create_time)
-         values ($1, $2, $3, $4, $4)",
+        "insert into auth.mails (mail_id, kind, email_key, user_id, next_attempt_time, create_time)
+         values ($1, $2, $3, $4, $5, $5)",
         mail_id.uuid(),
         kind.name(),
         email_key,
+        user_id.map(|id| id.uuid()),
         now,
     )
     .execute(tx)
@@ -126,7 +130,7 @@ pub(crate) async fn take<'e>(
              limit $2
              for update skip locked
          ))
-         returning mail_id, kind, email_key, attempts",
+         returning mail_id, kind, email_key, user_id, attempts",
         now,
         limit,
         lease_end,

@@ -2,6 +2,7 @@
 //! take its connection; others take any executor.
 
 pub(crate) mod accounts;
+pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod mails;
 pub(crate) mod registrations;

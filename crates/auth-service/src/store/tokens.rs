@@ -53,22 +53,35 @@ pub(crate) async fn insert<'e>(
     Ok(())
 }
 
+/// Whom a token proves the address of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub user_id: UserId,
+    pub email_key: String,
+}
+
 /// Whose token it is, if it works now: known, for this purpose, in time, and neither the address nor the password that
-/// it is bound to has changed.
+/// it is bound to has changed. The address is the account's, or the one that it claims while no active account has it.
 pub(crate) async fn owner<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     hash: TokenHash,
     purpose: Purpose,
     now: OffsetDateTime,
-) -> Result<Option<UserId>, Error> {
-    let owner = sqlx::query_scalar!(
-        "select t.user_id
+) -> Result<Option<Owner>, Error> {
+    let owner = sqlx::query_as!(
+        Owner,
+        "select t.user_id, t.email_key
          from auth.mailed_tokens as t
          join auth.accounts as a on a.user_id = t.user_id
          where t.token_hash = $1
              and t.purpose = $2
              and t.expire_time > $3
-             and t.email_key = a.email_key
+             and (t.email_key = a.email_key
+                 or (t.purpose = 'verify_email'
+                     and exists (select from auth.claims as c
+                                 where c.user_id = t.user_id and c.email_key = t.email_key and not c.proven)
+                     and not exists (select from auth.accounts as h
+                                     where h.email_key = t.email_key and h.state = 'active')))
              and (t.purpose <> 'reset_password' or t.password_version = a.password_version)",
         hash.as_slice(),
         purpose.name(),

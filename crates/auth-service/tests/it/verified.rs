@@ -175,3 +175,105 @@ async fn another_verification_mail_can_be_asked_for_by_anybody_and_tells_nothing
     let guessed = world.verify(&"A".repeat(43), "").await.expect_err("a guess");
     assert_eq!(bytes(&refused), bytes(&guessed));
 }
+
+/// Registers with somebody else's address and a password of their own.
+fn with_address(username: &str, email: &str, password: &str) -> RegisterRequest {
+    RegisterRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        display_name: format!("{username} at home"),
+        ..registration(username)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailed_token_confirms_the_account_of_the_registration_that_asked_for_it_and_no_other() {
+    let world = verified().await;
+    let mallory = with_address("mallory", "ada@example.org", "known to Mallory");
+    let mallorys_id = world.register_as(mallory).await.expect("registered");
+    world.mails(1).await;
+    let adas_id = world.register("ada").await.expect("as any other");
+    let mails = world.mails(2).await;
+    let to_ada = mails
+        .iter()
+        .find(|mail| mail.contains("named ada "))
+        .expect("her own mail");
+    assert!(!to_ada.contains("mallory"), "what she confirms is hers alone");
+
+    // The user service is away while she confirms: it is told later.
+    let request_id = world.request_id();
+    world.users.go_away(true);
+    world.verify(&token(to_ada), &request_id).await.expect_err("away");
+    world.users.go_away(false);
+    world.verify(&token(to_ada), &request_id).await.expect("verified");
+    for identifier in ["ada", "ada@example.org"] {
+        assert_eq!(world.login(identifier).await.expect("logged in").user_id, adas_id);
+    }
+    let user = world.users.get(&adas_id).expect("created");
+    assert!(user.status == UserStatus::Active && user.email_verified && user.email == "ada@example.org");
+    assert!(world.users.get(&mallorys_id).is_none(), "discarded");
+
+    // Mallory's token is worth nothing now, and nothing tells that from an address that nobody has proven.
+    let mallorys = mails
+        .iter()
+        .find(|mail| mail.contains("named mallory "))
+        .expect("a mail");
+    assert_eq!(refusal(world.verify(&token(mallorys), "").await), "CREDENTIALS_INVALID");
+    assert_eq!(
+        refusal(world.login_with("mallory", "known to Mallory").await),
+        "EMAIL_UNVERIFIED"
+    );
+    assert_eq!(
+        refusal(world.login_with("ada@example.org", "known to Mallory").await),
+        "CREDENTIALS_INVALID"
+    );
+    world.source.advance(Duration::from_secs(73 * 3_600));
+    world.service.upkeep_once().await.expect("upkeep");
+    world.register("mallory").await.expect("the name is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_asked_for_by_address_offers_each_account_that_was_registered_with_it() {
+    let world = verified().await;
+    let mallory = with_address("mallory", "ada@example.org", "known to Mallory");
+    world.register_as(mallory).await.expect("registered");
+    world.register("ada").await.expect("as any other");
+    world.mails(2).await;
+    let request = RequestEmailVerificationRequest {
+        email: "ada@example.org".to_owned(),
+        request_id: String::new(),
+    };
+    world
+        .credentials()
+        .request_email_verification(request)
+        .await
+        .expect("asked");
+    let mails = world.mails(3).await;
+    let both = |mail: &&String| mail.contains("named ada ") && mail.contains("named mallory ");
+    let mail = mails.iter().find(both).expect("one for both");
+    let (_, adas) = mail.split_once("named ada ").expect("a section");
+    world.verify(&token(adas), "").await.expect("verified");
+    world.login("ada@example.org").await.expect("Ada's password");
+    assert_eq!(
+        refusal(world.login_with("mallory", "known to Mallory").await),
+        "EMAIL_UNVERIFIED"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_proven_by_its_first_applicant_ends_the_claims_of_the_others() {
+    let world = verified().await;
+    world.register("ada").await.expect("registered");
+    world.mails(1).await;
+    let mallory = with_address("mallory", "ada@example.org", "known to Mallory");
+    world.register_as(mallory).await.expect("as any other");
+    let mails = world.mails(2).await;
+    let of = |name: &str| token(mails.iter().find(|mail| mail.contains(name)).expect("a mail"));
+    let (adas, mallorys) = (of("named ada "), of("named mallory "));
+    let (one, other) = tokio::join!(world.verify(&adas, ""), world.verify(&mallorys, ""));
+    assert!(
+        one.is_ok() ^ other.is_ok(),
+        "one address, one account: {one:?} {other:?}"
+    );
+    assert_eq!(world.count("claims").await, 0);
+}
