@@ -25,5 +25,9 @@ pub fn run_all(arguments: &[OsString]) -> Result<()> {
 }
 
 fn tests(arguments: &[OsString], url: &str) -> Result<()> {
-    run(cargo().arg("test").args(arguments).env(URL_VARIABLE, url))
+    // Every failure is told, not only those of the first package that has some.
+    run(cargo()
+        .args(["test", "--no-fail-fast"])
+        .args(arguments)
+        .env(URL_VARIABLE, url))
 }
