@@ -178,10 +178,12 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
             tokio::spawn(tower::ServiceExt::oneshot(gateway, call))
         })
         .collect();
-    crate::world::until("both calls begin", || !world.seen.nothing()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Until both slow calls have begun there is a place, and a quick one is answered.
     let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
-    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome(), overloaded);
+    let refused = async { while world.grpc(LOGIN, &[], &login("a")).await.outcome() != overloaded {} };
+    tokio::time::timeout(Duration::from_secs(1), refused)
+        .await
+        .expect("both places are taken");
     assert_eq!(world.json(LOGIN, "{}").await.refusal().2, "OVERLOADED");
     for call in slow {
         drop(call.await.expect("joins"));
