@@ -3,7 +3,6 @@ use std::{sync::Arc, time::Duration};
 use http::{Method as HttpMethod, Request, Response, StatusCode, Uri, Version, header::CONTENT_TYPE};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_rpc::{ClientAddress, Drain, Peer, Problem, RequestBody, deadline, problem::DOMAIN};
-use tokio::time::Instant;
 use tonic::{Code, Status, TimeoutExpired, body::Body};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -37,8 +36,8 @@ impl Forward {
 
     async fn guarded(self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let (client, body) = request.into_parts();
-        let named = deadline::read(&client.headers)?;
-        let deadline = named.unwrap_or_else(|| Instant::now() + deadline::DEFAULT);
+        let named = deadline::read(&client.headers, self.method.policy.server_streaming)?;
+        let deadline = deadline::to_answer(named);
 
         // A request is built anew, so that nothing of the client's goes on that is not meant to: neither the query, nor what the
         // connection knows, nor a header that is not listed.
@@ -52,7 +51,7 @@ impl Forward {
         let address = client.extensions.get::<ClientAddress>().copied();
         *request.headers_mut() = headers::for_service(&client.headers, address);
         if named.is_some() || !self.method.streams() {
-            let timeout = deadline::write(deadline)
+            let timeout = deadline::write(named.unwrap_or(deadline))
                 .try_into()
                 .expect("digits and a letter are ASCII");
             request.headers_mut().insert(deadline::HEADER, timeout);

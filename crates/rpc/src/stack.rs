@@ -127,9 +127,10 @@ impl Stack {
             return Err(Problem::new(ErrorReason::MethodUnknown));
         }
 
-        // 4. The deadline: the caller's, bounded, or ours. Work whose time is over is not begun.
-        let named = deadline::read(&parts.headers)?;
-        let deadline = named.unwrap_or_else(|| Instant::now() + deadline::DEFAULT);
+        // 4. The deadline: the caller's, bounded, or ours. Work whose time is over is not begun. A stream that has begun may
+        //    last as long as its caller said.
+        let named = deadline::read(&parts.headers, policy.server_streaming)?;
+        let deadline = deadline::to_answer(named);
         // The deadline is kept here, so that tonic does not keep it a second time with another status.
         parts.headers.remove(deadline::HEADER);
 

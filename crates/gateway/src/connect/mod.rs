@@ -159,7 +159,7 @@ impl Connect {
 impl Call {
     fn new(method: Arc<Method>, target: Target, format: Format, parts: &Parts) -> Result<Self, Problem> {
         request::check_version(&parts.headers)?;
-        let named = request::deadline(&parts.headers)?;
+        let named = request::deadline(&parts.headers, method.policy.server_streaming)?;
         let mut headers = http::HeaderMap::new();
         for value in parts.headers.get_all(http::header::AUTHORIZATION) {
             headers.append(http::header::AUTHORIZATION, value.clone());
@@ -176,7 +176,7 @@ impl Call {
 
     /// Until when the request must have arrived, and a unary call must have been answered.
     fn deadline(&self) -> Instant {
-        self.named.unwrap_or_else(|| Instant::now() + deadline::DEFAULT)
+        deadline::to_answer(self.named)
     }
 
     fn to_binary(&self, message: Bytes) -> Result<Bytes, Problem> {

@@ -34,7 +34,7 @@ pub fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
 /// # Errors
 ///
 /// `FIELD_INVALID` for what is no number of up to 10 digits, `DEADLINE_EXCEEDED` for 0.
-pub fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Problem> {
+pub fn deadline(headers: &HeaderMap, server_streaming: bool) -> Result<Option<Instant>, Problem> {
     let Some(value) = headers.get(TIMEOUT) else {
         return Ok(None);
     };
@@ -49,7 +49,7 @@ pub fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Problem> {
             "must be milliseconds of up to 10 digits",
         )),
         Some(0) => Err(Problem::new(ErrorReason::DeadlineExceeded)),
-        Some(millis) => Ok(Some(Instant::now() + Duration::from_millis(millis).min(deadlines::MAX))),
+        Some(millis) => Ok(Some(deadlines::after(Duration::from_millis(millis), server_streaming))),
     }
 }
 
