@@ -136,8 +136,22 @@ impl Verifier {
     ///
     /// Says why it proves none now.
     pub fn verify(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+        self.verify_if(token, || Ok(()))
+    }
+
+    /// The caller that the token proves. Where that takes the check of a signature, which costs more than all else,
+    /// `permit` is asked before.
+    ///
+    /// # Errors
+    ///
+    /// Says why it proves none now; or what `permit` said.
+    pub fn verify_if<E: From<Refusal>>(
+        &self,
+        token: &str,
+        permit: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Arc<Caller>, E> {
         if token.len() > Self::TOKEN_BYTES_MAX {
-            return Err(Refusal::TokenInvalid);
+            return Err(Refusal::TokenInvalid.into());
         }
         let fingerprint: [u8; 32] = digest(&SHA256, token.as_bytes())
             .as_ref()
@@ -146,6 +160,7 @@ impl Verifier {
         let caller = match self.verified.get(&fingerprint) {
             Some(caller) => caller,
             None => {
+                permit()?;
                 let keys = self.keys.load_full();
                 let caller = Arc::new(self.verify_signature(token, &keys)?);
                 self.verified.insert(fingerprint, Arc::clone(&caller));
@@ -157,7 +172,7 @@ impl Verifier {
             }
         };
         if self.source.now() >= caller.expire_time {
-            return Err(Refusal::TokenExpired);
+            return Err(Refusal::TokenExpired.into());
         }
         self.revocations.check(&caller)?;
         Ok(caller)

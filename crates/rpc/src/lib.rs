@@ -24,6 +24,7 @@ mod context;
 pub mod deadline;
 mod drain;
 mod environment;
+mod failures;
 mod keyed;
 mod normalise;
 mod observe;

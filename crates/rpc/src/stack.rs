@@ -28,6 +28,7 @@ use crate::{
     context::{CALL, CallContext, ClientAddress},
     deadline,
     environment::OVERLOAD_WAIT,
+    failures::Failures,
     normalise::{normalise, status_of},
     observe::CallLog,
     peer::{CLIENT_HEADER, SERVICE_HEADER},
@@ -46,6 +47,7 @@ struct Shared {
     environment: Environment,
     policies: Policies,
     rates: RateLimits,
+    forgeries: Failures,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     streams_by_holder: Mutex<HashMap<RateKey, usize>>,
@@ -75,6 +77,7 @@ impl Stack {
             routes: routes.prepare(),
             shared: Arc::new(Shared {
                 rates: RateLimits::new(limits.rate_factor),
+                forgeries: Failures::new(limits.rate_factor),
                 calls: Arc::new(Semaphore::new(limits.calls_max)),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
                 streams_by_holder: Mutex::default(),
@@ -210,7 +213,7 @@ impl Shared {
                 identified.service = Some(service);
             }
             Authentication::User => {
-                let caller = self.environment.verifier.verify(bearer(headers)?)?;
+                let caller = self.verify(bearer(headers)?, identified.rate_key())?;
                 if policy.permission != Permission::Unspecified && !caller.holds(policy.permission) {
                     let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
                     return Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name));
@@ -220,6 +223,24 @@ impl Shared {
             Authentication::Unspecified => return Err(Problem::new(ErrorReason::MethodUnknown)),
         }
         Ok(identified)
+    }
+
+    /// The user that an access token proves. Its signature is checked only if few from this network were forged of late.
+    fn verify(&self, token: &str, origin: RateKey) -> Result<Arc<Caller>, Problem> {
+        let mut checked = false;
+        let verified = self.environment.verifier.verify_if(token, || {
+            self.forgeries.check(origin, Instant::now())?;
+            checked = true;
+            Ok(())
+        });
+        if checked
+            && verified
+                .as_ref()
+                .is_err_and(|problem: &Problem| problem.reason() == ErrorReason::TokenInvalid)
+        {
+            self.forgeries.count(origin, Instant::now());
+        }
+        verified
     }
 
     /// The service that a call proves to come from, if it tries to prove any.

@@ -324,3 +324,37 @@ async fn a_request_that_is_too_large_does_not_end_its_connection() {
         }
     }
 }
+
+#[tokio::test]
+async fn forged_tokens_are_looked_at_only_so_often() {
+    let secret = tidings_authn::SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough");
+    let environment = tidings_rpc::Environment::new(
+        tidings_authn::Service::Message,
+        secret,
+        environment(Limits::default()).verifier,
+        tidings_ids::Source::system(),
+        tidings_rpc::Drain::new(),
+        Limits {
+            rate_factor: NonZeroU32::MIN,
+            ..Limits::default()
+        },
+    );
+    let app = tidings_rpc::App::new(&environment).descriptors(tidings_proto_message::FILE_DESCRIPTOR_SET);
+    let stack = app.build().expect("every RPC has a policy").0;
+    let path = "/tidings.message.v1.MessageService/ListMessages";
+    let mut refused = None;
+    for number in 0..2_000 {
+        let token = format!("Bearer forged.{number}.token");
+        let status = call(stack.clone(), path, &[GRPC, ("authorization", &token)], vec![0; 5]).await;
+        if reason(&status) != "TOKEN_INVALID" {
+            refused = Some((number, status));
+            break;
+        }
+    }
+    let (number, status) = refused.expect("2,000 at once are more than the limit");
+    assert!(number >= 200, "{number}");
+    assert_eq!(reason(&status), "RATE_LIMITED");
+    assert!(status.get_details_retry_info().is_some());
+    let without = call(stack, path, &[GRPC], vec![0; 5]).await;
+    assert_eq!(reason(&without), "TOKEN_MISSING", "other calls go on");
+}
