@@ -1,9 +1,9 @@
 //! The folder in which one suite keeps what it must not lose, held by one process at a time.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -79,13 +79,15 @@ impl DataDir {
         &self.path
     }
 
-    /// A folder inside this one that only this process' account may enter, made if it is not there.
+    /// A folder inside this one that only this process' account may enter: made if it is not there, and closed to others if
+    /// it was open to them.
     pub fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o700)))
             .map_err(|source| Error::Io {
                 path: path.clone(),
                 source,
@@ -150,6 +152,17 @@ mod tests {
 
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_subfolder_that_was_open_to_others_is_closed() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&parent.path().join("data")).unwrap();
+        let open = data.path().join("secrets");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+        let path = data.subfolder("secrets").unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

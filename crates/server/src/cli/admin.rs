@@ -153,14 +153,7 @@ impl Create {
 /// Makes the administrator of `dev` if there is none of the name, and says where the password is.
 pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path, source: &Source) -> Result<String> {
     let path = secrets.join(format!("admin-{username}"));
-    let password = match fs::read_to_string(&path) {
-        Ok(text) => SecretString::from(text.trim()),
-        Err(_) => {
-            let password = new_password(source);
-            keep(&path, &password).with_context(|| format!("cannot keep a password in {}", path.display()))?;
-            password
-        }
-    };
+    let password = kept_or_new(&path, source)?;
     let admin = NewAccount {
         username: username.to_owned(),
         email: format!("{username}@localhost.localdomain"),
@@ -173,6 +166,19 @@ pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path,
         Err(problem) => return Err(told(problem)).context(format!("cannot make the administrator {username}")),
     }
     Ok(format!("{username}, password in {}", path.display()))
+}
+
+/// The password in the file, or a new one that is kept there from now on. A file that cannot be read is no missing one.
+fn kept_or_new(path: &Path, source: &Source) -> Result<SecretString> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(SecretString::from(text.trim())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let password = new_password(source);
+            keep(path, &password).with_context(|| format!("cannot keep a password in {}", path.display()))?;
+            Ok(password)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read the password in {}", path.display())),
+    }
 }
 
 fn keep(path: &Path, password: &SecretString) -> std::io::Result<()> {
@@ -211,5 +217,24 @@ fn told(problem: Problem) -> anyhow::Error {
         anyhow!("{problem}")
     } else {
         anyhow!("{}", fields.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_made_once_and_only_where_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::seeded(1);
+        let path = folder.path().join("admin-ada");
+        let made = kept_or_new(&path, &source).unwrap();
+        let kept = kept_or_new(&path, &source).unwrap();
+        assert_eq!(made.expose_secret(), kept.expose_secret());
+
+        fs::write(&path, [0xff]).unwrap();
+        let refused = kept_or_new(&path, &source).unwrap_err();
+        assert!(refused.to_string().starts_with("cannot read the password"), "{refused}");
     }
 }
