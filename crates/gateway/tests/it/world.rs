@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -270,15 +269,4 @@ fn trusted_token(verifier: &Verifier, source: &Source) -> String {
         exp: now + 600,
     };
     sign(&claims, "key-1", &EncodingKey::from_ed_der(pkcs8.as_ref())).expect("signs")
-}
-
-/// Waits for a condition, for ten seconds at the most.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(10), wait).await;
-    waited.unwrap_or_else(|_| panic!("{what} did not happen in time"));
 }
