@@ -8,6 +8,7 @@ use tidings_db::{Error, Pool};
 use time::OffsetDateTime;
 
 use crate::{attachment, media::Objects, service::Shared};
+use retention::Retention;
 
 /// Rows of `requests` deleted in one statement, so that it never holds locks for long.
 const PURGE_MAX: i64 = 1_000;
@@ -15,39 +16,57 @@ const PURGE_MAX: i64 = 1_000;
 /// How long a `request_id` is remembered: the week that the contract promises, and a day for clocks that differ.
 const REQUESTS_KEPT_FOR: Duration = Duration::from_secs(8 * 24 * 3_600);
 
-/// Sweeps until the process drains. Rounds that could do more follow at once.
+/// What is swept. Each goes on where another fails.
+#[derive(Debug, Clone, Copy)]
+enum Sweep {
+    Files,
+    Requests,
+    ChatLogs,
+    UserLogs,
+}
+
+impl Sweep {
+    const ALL: [Self; 4] = [Self::Files, Self::Requests, Self::ChatLogs, Self::UserLogs];
+}
+
+/// Sweeps until the process drains. A sweep that could find more is repeated at once; one that failed, after the next pause.
 pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
-    let drain = shared.env.drain.clone();
+    let drain = &shared.env.drain;
+    let mut retention = Retention::default();
     loop {
         let pause = shared.env.source.jitter(shared.config.sweep_interval);
         tokio::select! {
             () = drain.begun() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        while !drain.has_begun() {
-            match round(&shared, &objects).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the sweeper could not do its round");
-                    break;
+        for sweep in Sweep::ALL {
+            while !drain.has_begun() {
+                match round(sweep, &shared, &objects, &mut retention).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, ?sweep, "a sweep could not do its round");
+                        break;
+                    }
                 }
             }
         }
     }
 }
 
-/// One round; whether another may find more.
-pub(crate) async fn round(shared: &Shared, objects: &Objects) -> Result<bool, Error> {
-    let now = shared.env.source.now();
-    let unused_before = now - shared.config.unused_attachment_lifetime;
-    let files = attachment::sweep(&shared.pool, objects, unused_before).await?;
-    let requests = purge_requests(&shared.pool, now - REQUESTS_KEPT_FOR).await?;
-    let entries = retention::round(&shared.pool, now - shared.config.log_lifetime).await?;
-    Ok(files || requests || entries)
+/// One round of a sweep; whether another may find more.
+async fn round(sweep: Sweep, shared: &Shared, objects: &Objects, retention: &mut Retention) -> Result<bool, Error> {
+    let (pool, config, now) = (&shared.pool, &shared.config, shared.env.source.now());
+    match sweep {
+        Sweep::Files => attachment::sweep(pool, objects, now - config.unused_attachment_lifetime).await,
+        Sweep::Requests => purge_requests(pool, now - REQUESTS_KEPT_FOR).await,
+        Sweep::ChatLogs => retention.chats(pool, now - config.log_lifetime).await,
+        Sweep::UserLogs => retention.users(pool, now - config.log_lifetime).await,
+    }
 }
 
-/// Forgets requests; whether there may be more to forget.
+/// Forgets requests; whether there may be more to forget. Rows that somebody holds are passed over, so that nodes that sweep at one
+/// time do not wait for each other. They are in no order, which would have to look at all that is over before each portion.
 async fn purge_requests(pool: &Pool, before: OffsetDateTime) -> Result<bool, Error> {
     let done = sqlx::query!(
         "delete from messages.requests r
@@ -56,6 +75,7 @@ async fn purge_requests(pool: &Pool, before: OffsetDateTime) -> Result<bool, Err
              from messages.requests o
              where o.create_time < $1
              limit $2
+             for update skip locked
          ) o
          where r.chat_id = o.chat_id
            and r.caller_id = o.caller_id

@@ -65,3 +65,36 @@ async fn a_log_that_somebody_writes_does_not_hold_up_the_others() {
     writer.rollback().await.expect("let go");
     until("the sweep", async || world.changes(&held.id).await.is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_backlog_ends_in_portions() {
+    let world = World::begin_with(|config| config.sweep_interval = Duration::from_millis(50)).await;
+    let [alice, bob] = [world.user(), world.user()];
+    let [long, other] = [world.conversation(&[&alice]).await, world.conversation(&[&bob]).await];
+    let kept = world.changes(&other.id).await;
+    let mut writer = world.pool().begin().await.expect("a transaction");
+    for sql in [
+        "update messages.changes set create_time = now() - interval '31 days' where chat_id = $1::uuid",
+        "insert into messages.changes (chat_id, position, kind, actor_id, create_time)
+         select chat_id, last_position + n, 14, audience_id, now() - interval '31 days'
+         from messages.chats, generate_series(1, 5000) n
+         where chat_id = $1::uuid",
+        "update messages.chats set last_position = last_position + 5000 where chat_id = $1::uuid",
+    ] {
+        sqlx::query(sql)
+            .bind(&long.id)
+            .execute(&mut *writer)
+            .await
+            .expect("written");
+    }
+    writer.commit().await.expect("aged");
+    until("the sweep", async || world.changes(&long.id).await.is_empty()).await;
+    let is_at_its_end: bool =
+        sqlx::query_scalar("select first_position = last_position + 1 from messages.chats where chat_id = $1::uuid")
+            .bind(&long.id)
+            .fetch_one(&world.pool())
+            .await
+            .expect("a row");
+    assert!(is_at_its_end);
+    assert_eq!(world.changes(&other.id).await, kept);
+}
