@@ -23,6 +23,7 @@ use tidings_db::{Pool, Settings};
 use tidings_ids::ChatId;
 use tidings_rpc::Drain;
 use tokio::sync::{
+    Semaphore,
     mpsc::{self, error::TrySendError},
     oneshot,
 };
@@ -36,6 +37,10 @@ use crate::{Background, bus::Bus};
 /// Sends that wait in one shard; more are refused with `OVERLOADED`. A shard does thousands a second, so this is well below the
 /// ten seconds that a call has; and with texts of 32 KiB it is 64 MiB at the very worst.
 const QUEUE_MAX: usize = 2_048;
+
+/// Of how many connections of the pool one may wait for a chat's row. A wait lasts as long as a lock may be waited for, and reads
+/// need the others meanwhile; sends that find none free go on trying without waiting.
+const WAITS_SHARE: u32 = 4;
 
 /// Once the process drains, a shard ends when nothing has come for this long: a handler takes less from its admission to here.
 const QUIET: Duration = Duration::from_millis(300);
@@ -57,10 +62,14 @@ pub(crate) fn build(
 ) -> (Sends, Vec<Background>) {
     let mut shards: Vec<Background> = Vec::new();
     let mut senders = Vec::new();
+    let waits = usize::try_from(settings.max_connections / WAITS_SHARE)
+        .unwrap_or(1)
+        .max(1);
+    let waits = Arc::new(Semaphore::new(waits));
     for _ in 0..count.max(1) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let store = PostgresStore::new(settings.clone(), pool.clone());
-        shards.push(Box::pin(Shard::new(store, bus.clone()).run(
+        shards.push(Box::pin(Shard::new(store, bus.clone(), Arc::clone(&waits)).run(
             receiver,
             drain.clone(),
             QUIET,

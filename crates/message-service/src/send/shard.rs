@@ -20,9 +20,6 @@ use crate::bus::Bus;
 /// The pause after a round in which every row was held by somebody else (`performance.md`, D6.5).
 const BRAKE: Duration = Duration::from_millis(1);
 
-/// Chats of one shard that are waited for at once, each on a connection of the pool.
-const WAITS_MAX: usize = 3;
-
 /// What the batcher needs of a database.
 pub(crate) trait Store: Send + 'static {
     /// Stores the items in one transaction, passing over chats that are held. The outcomes stand in the items' order.
@@ -91,8 +88,8 @@ pub(crate) struct Shard<S> {
 }
 
 impl<S: Store> Shard<S> {
-    pub(crate) fn new(store: S, bus: Bus) -> Self {
-        let waits = Arc::new(Semaphore::new(WAITS_MAX));
+    /// `waits` bounds the chats that are waited for at once, each on a connection of the pool.
+    pub(crate) fn new(store: S, bus: Bus, waits: Arc<Semaphore>) -> Self {
         Self {
             store,
             bus,

@@ -156,7 +156,7 @@ impl Scene {
     fn begin() -> Self {
         let (memory, bus) = (Memory::default(), Bus::new(false));
         let (sender, receiver) = mpsc::channel(10_000);
-        let shard = Shard::new(memory.clone(), bus.clone());
+        let shard = Shard::new(memory.clone(), bus.clone(), Arc::new(tokio::sync::Semaphore::new(3)));
         tokio::spawn(shard.run(receiver, tidings_rpc::Drain::new(), Duration::from_millis(1)));
         Self {
             source: Source::seeded(1),
