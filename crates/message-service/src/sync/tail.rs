@@ -10,11 +10,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tidings_db::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     frame::{ChatEntry, ChatEvent},
@@ -26,6 +27,10 @@ const ENTRIES_MAX: usize = 64;
 
 /// And their bytes.
 const BYTES_MAX: usize = 128 * 1024;
+
+/// How long to wait for whoever loads. A read of entries takes milliseconds; where Postgres does not answer, one reader after the
+/// other would wait for all before it, and miss its heartbeats.
+const LOADING_MAX: Duration = Duration::from_secs(1);
 
 /// The tail of one chat's log.
 #[derive(Debug)]
@@ -71,6 +76,7 @@ impl Tail {
     }
 
     /// The entries after a position up to the head as of the last hint. `None` when they do not reach back so far.
+    /// [`Error::Timeout`] when somebody else has been loading them for too long.
     pub(crate) async fn after<F>(
         &self,
         position: i64,
@@ -82,7 +88,13 @@ impl Tail {
         if let Some(entries) = self.current(position) {
             return Ok(entries);
         }
-        let _loading = self.loading.lock().await;
+        let _loading = match self.loading.try_lock() {
+            Ok(free) => free,
+            Err(_) => match timeout(LOADING_MAX, self.loading.lock()).await {
+                Ok(waited_for) => waited_for,
+                Err(_) => return Err(Error::Timeout(sqlx::Error::PoolTimedOut)),
+            },
+        };
         if let Some(entries) = self.current(position) {
             return Ok(entries);
         }
@@ -194,5 +206,26 @@ impl Ring {
         self.entries = VecDeque::new();
         self.bytes = 0;
         self.loaded = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tidings_db::Error;
+
+    use super::{LOADING_MAX, Tail};
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_a_load_that_hangs() {
+        let tail = Tail::new();
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            biased;
+            _ = tail.after(0, |_| pending()) => panic!("it hangs"),
+            second = tail.after(0, |_| pending()) => assert!(matches!(second, Err(Error::Timeout(_))), "{second:?}"),
+        }
+        assert_eq!(began.elapsed(), LOADING_MAX);
     }
 }
