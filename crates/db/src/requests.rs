@@ -19,8 +19,8 @@ use crate::{Error, Schema};
 /// The table, for the migration of each service that keeps requests; `{schema}` stands for its schema.
 pub const TABLE: &str = include_str!("../sql/requests.sql");
 
-/// How long a record is kept at least: the window in which a call may be repeated.
-pub const KEPT_FOR: Duration = Duration::days(7);
+/// How long a record is kept: the seven days in which a call may be repeated, and one for clocks that differ.
+pub const KEPT_FOR: Duration = Duration::days(8);
 
 /// The most rows that one [`purge`] deletes, so that it never holds locks for long.
 pub const PURGE_MAX: i64 = 1_000;

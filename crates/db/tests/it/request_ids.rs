@@ -175,13 +175,13 @@ async fn records_are_kept_for_seven_days() {
     let pool = db.pool_as(Schema::Chats);
     claim(&pool, &key(1), &Outcome::default()).await;
     assert_eq!(
-        requests::purge(&pool, Schema::Chats, NOW + Duration::days(7))
+        requests::purge(&pool, Schema::Chats, NOW + requests::KEPT_FOR)
             .await
             .unwrap(),
         0
     );
     assert_eq!(
-        requests::purge(&pool, Schema::Chats, NOW + Duration::days(7) + Duration::SECOND)
+        requests::purge(&pool, Schema::Chats, NOW + requests::KEPT_FOR + Duration::SECOND)
             .await
             .unwrap(),
         1
