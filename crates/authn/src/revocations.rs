@@ -117,7 +117,9 @@ impl Revocations {
             return Err(Refusal::SessionRevoked);
         }
         if let Some((state, _)) = self.users.read().get(&caller.user_id) {
-            if state.status == AccountStatus::Inactive {
+            // A state of an earlier epoch than the token's is from before it: each change of the status raises the epoch, so
+            // that of an account that was just activated may reach us after its first token.
+            if state.status == AccountStatus::Inactive && state.token_epoch >= caller.token_epoch {
                 return Err(Refusal::SessionRevoked);
             }
             if state.token_epoch > caller.token_epoch {
@@ -163,5 +165,46 @@ impl Revocations {
         self.users
             .write()
             .retain(|_, (_, at)| now.duration_since(*at) < Self::KEPT_FOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_ids::Source;
+
+    use super::{AccountStatus, Revocations, UserState};
+    use crate::{Caller, Refusal};
+
+    fn caller(source: &Source, token_epoch: i64) -> Caller {
+        Caller {
+            user_id: source.new_id(),
+            login_session_id: source.new_id(),
+            token_epoch,
+            permissions: Vec::new(),
+            is_bot: false,
+            expire_time: source.now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_an_account_counts_for_the_tokens_of_its_epoch_and_earlier() {
+        let source = Source::seeded(1);
+        let revocations = Revocations::new();
+        revocations.heard_sessions();
+        revocations.heard_users();
+        let check = |status, token_epoch| {
+            let caller = caller(&source, 2);
+            revocations.user_changed(caller.user_id, UserState { token_epoch, status });
+            revocations.check(&caller)
+        };
+        assert_eq!(
+            check(AccountStatus::Inactive, 1),
+            Ok(()),
+            "it was pending before the token was issued"
+        );
+        assert_eq!(check(AccountStatus::Active, 2), Ok(()));
+        assert_eq!(check(AccountStatus::Inactive, 2), Err(Refusal::SessionRevoked));
+        assert_eq!(check(AccountStatus::Inactive, 3), Err(Refusal::SessionRevoked));
+        assert_eq!(check(AccountStatus::Active, 3), Err(Refusal::TokenInvalid));
     }
 }
