@@ -10,10 +10,12 @@
 //! | [`Forge`] | tokens that auth would never issue |
 //! | [`mail`] | what has been mailed |
 //! | [`Proxy`] | a TCP link that a test can cut |
+//! | [`built`] | where the binaries of this build are |
 //! | [`until`] | waits for a condition, with a limit |
 
 mod actor;
 mod api;
+mod built;
 mod errors;
 mod forge;
 mod identity;
@@ -25,6 +27,7 @@ mod wait;
 
 pub use actor::{Actor, Connection, request_id};
 pub use api::{Api, Method, descriptors};
+pub use built::built;
 pub use errors::{assert_contract, reason_of};
 pub use forge::Forge;
 pub use proxy::Proxy;

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Actor, until};
+use crate::{Actor, built, until};
 
 /// How the suite runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl Suite {
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
         let folder = self.folder.path();
-        let mut command = Command::new(binary());
+        let mut command = Command::new(built("tidings"));
         command
             .arg(name)
             .env_remove("DATABASE_URL")
@@ -376,25 +376,6 @@ fn signal(child: &Child, signal: Signal) {
         .and_then(|pid| i32::try_from(pid).ok())
         .expect("it is running");
     nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("our own child takes signals");
-}
-
-/// The binary `tidings` of this build: cargo puts it beside the folder of the tests.
-fn binary() -> PathBuf {
-    if let Some(path) = env::var_os("TIDINGS_BIN") {
-        return PathBuf::from(path);
-    }
-    let test = env::current_exe().expect("a test is a file");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests stand in target/<profile>/deps");
-    let path = folder.join("tidings");
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo build -p tidings-server` makes it",
-        path.display()
-    );
-    path
 }
 
 fn channel_to(address: SocketAddr) -> Channel {

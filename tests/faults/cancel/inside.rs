@@ -1,0 +1,223 @@
+//! Calls that are given up between BEGIN and COMMIT, for certain: a table that they need is held until the service has let go.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tidings_testkit::{Shape, until, until_some};
+use tokio::task::JoinHandle;
+
+use super::{
+    Model, Stage,
+    calls::{self, Call, Ready},
+    effects::{Effect, SETTLE_LIMIT},
+};
+use crate::{
+    chance::{Chance, rounds},
+    hold::{Hold, SERVICES, Waiting, waiting},
+};
+
+/// How many calls are to be cut between BEGIN and COMMIT at least.
+const CUTS_MIN: usize = 50;
+
+/// A call waits for the table, or has ended, within this.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A service that has waited for a lock for 2 s gives its transaction up; so long is nothing held here, unless the machine stands still.
+const LOCK_WAIT: Duration = Duration::from_millis(1_500);
+
+/// A service has learned within this that nobody waits for its answer.
+const NEWS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is seen of a call that was cut.
+#[derive(Debug)]
+pub struct Cut {
+    /// The connection that waited inside of a transaction.
+    pub waited: Waiting,
+    /// Whether the connection has outlived it.
+    pub connection_lives: bool,
+    /// What is there without the call being repeated.
+    pub effect: Effect,
+}
+
+/// How a service is known to have let go of a call.
+pub trait News {
+    /// The names of the services in which calls are to wait.
+    fn names(&self) -> &[&'static str];
+    /// The call is given up next.
+    fn listen(&mut self, stage: &Stage, call: &Call);
+    /// For how long the whole effect is waited for.
+    fn patience(&self) -> Duration;
+    /// Whether the service has let go.
+    fn has_come(&self, stage: &Stage, call: &Call) -> bool;
+}
+
+/// The log tells.
+#[derive(Default)]
+struct Log {
+    offset: u64,
+}
+
+impl News for Log {
+    fn names(&self) -> &[&'static str] {
+        SERVICES
+    }
+
+    fn patience(&self) -> Duration {
+        SETTLE_LIMIT
+    }
+
+    fn listen(&mut self, stage: &Stage, call: &Call) {
+        self.offset = stage.log_length(call);
+    }
+
+    fn has_come(&self, stage: &Stage, call: &Call) -> bool {
+        stage.given_up(call, self.offset) > 0
+    }
+}
+
+/// Makes a call while these tables are held, gives it up as soon as it waits inside of a transaction, and lets the tables go. `None`
+/// where it does not wait for them.
+pub async fn cut(
+    stage: &Stage,
+    call: &Call,
+    ready: &Ready,
+    model: &Model,
+    tables: &[String],
+    news: &mut impl News,
+) -> Option<Cut> {
+    let pool = stage.suite.database().pool();
+    let before = stage.tables.settled().await;
+    let hold = Hold::take(&stage.suite.database().settings(), tables).await;
+    let answered = Arc::new(AtomicBool::new(false));
+    let making: JoinHandle<()> = tokio::spawn({
+        let (ready, answered) = (ready.clone(), Arc::clone(&answered));
+        async move {
+            let _ = ready.make().await;
+            answered.store(true, Ordering::SeqCst);
+        }
+    });
+    let waited = until_some("the call waits for a table, or ends", WAIT_LIMIT, || async {
+        let waited = waiting(&pool, news.names()).await.into_iter().next();
+        (waited.is_some() || making.is_finished()).then_some(waited)
+    })
+    .await;
+    let Some(waited) = waited else {
+        hold.release().await;
+        return None;
+    };
+    let begun = Instant::now();
+    news.listen(stage, call);
+    making.abort();
+    until("the service learns that nobody waits", NEWS_LIMIT, || async {
+        answered.load(Ordering::SeqCst) || news.has_come(stage, call)
+    })
+    .await;
+    hold.release().await;
+    // It was another that waited, for what the call has left to do behind it, such as mail; or it may have waited for too long.
+    if answered.load(Ordering::SeqCst) || begun.elapsed() >= LOCK_WAIT {
+        return None;
+    }
+    let effect = stage.tables.since(&before, &[&model.effect], news.patience()).await;
+    let connection_lives = sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)")
+        .bind(waited.pid)
+        .fetch_one(&pool)
+        .await
+        .expect("the activity can be read");
+    Some(Cut {
+        waited,
+        connection_lives,
+        effect,
+    })
+}
+
+/// Where in its transaction a call is to wait.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// At its first write, or lock of a row, besides the claim of its `request_id`.
+    First,
+    /// At the claim of its `request_id`.
+    Claim,
+    /// At a table that it changes.
+    Any,
+}
+
+impl Place {
+    const ALL: [Self; 3] = [Self::First, Self::Claim, Self::Any];
+
+    /// The tables to hold for that.
+    fn tables(self, stage: &Stage, model: &Model, chance: &mut Chance) -> Vec<String> {
+        let changed: Vec<String> = model.effect.keys().cloned().collect();
+        let (claims, others): (Vec<String>, Vec<String>) =
+            stage.tables.names().iter().cloned().partition(|table| is_claim(table));
+        match self {
+            Self::First => others,
+            Self::Claim => claims,
+            Self::Any => chance.choose(&changed).cloned().into_iter().collect(),
+        }
+    }
+}
+
+/// Whether it is a table in which `request_id`s are claimed.
+pub fn is_claim(table: &str) -> bool {
+    table.ends_with(".requests")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_given_up_between_begin_and_commit_is_carried_to_its_end() {
+    let mut chance = Chance::of("cancel between BEGIN and COMMIT");
+    let stage = Stage::set(Shape::Five).await;
+    let (mut between, mut at_the_first, mut untouched, mut wrong) = (0, 0, 0, Vec::new());
+    for call in &calls::all() {
+        let (path, model) = (call.path(), stage.model(call).await);
+        for place in Place::ALL.repeat(rounds().div_ceil(2)) {
+            let tables = place.tables(&stage, &model, &mut chance);
+            if tables.is_empty() {
+                continue;
+            }
+            let ready = call.prepare(&stage.suite, &stage.cast).await;
+            let before = stage.tables.settled().await;
+            let Some(cut) = cut(&stage, call, &ready, &model, &tables, &mut Log::default()).await else {
+                untouched += 1;
+                continue;
+            };
+            if cut.waited.has_written {
+                between += 1;
+            } else {
+                at_the_first += 1;
+            }
+            if !cut.connection_lives {
+                wrong.push(format!(
+                    "{path}: cut at {:?}, its connection was lost",
+                    cut.waited.query
+                ));
+            }
+            if cut.effect != model.effect {
+                let (done, whole, query) = (&cut.effect, &model.effect, &cut.waited.query);
+                wrong.push(format!(
+                    "{path}: cut at {query:?}, it has done {done:?} instead of {whole:?}"
+                ));
+            }
+            let found = stage.repeat(call, &ready, &before, &model).await;
+            wrong.extend(found.map(|what| format!("{path}: {what}")));
+        }
+    }
+    stage.tables.nobody_left_in_a_transaction().await;
+    eprintln!(
+        "{between} calls were cut after a write of their transaction, {at_the_first} at the first; {untouched} met nothing that was held"
+    );
+    assert!(
+        between >= CUTS_MIN,
+        "only {between} calls were cut between BEGIN and COMMIT"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} calls are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}

@@ -1,0 +1,133 @@
+//! A suite with its cast, and what calls do when nobody gives them up.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use prost_reflect::DynamicMessage;
+use tidings_proto_common::v1::Idempotency;
+use tidings_testkit::{Shape, Suite, until_some};
+use tonic::{Code, Status};
+
+use super::{
+    calls::{Call, Ready},
+    effects::{Effect, SETTLE_LIMIT, Tables, difference, twice},
+};
+use crate::scene::Cast;
+
+/// A call that is repeated is answered for good within this.
+pub const REPEAT_LIMIT: Duration = Duration::from_secs(20);
+
+/// The suite, the cast, and its tables.
+pub struct Stage {
+    pub suite: Suite,
+    pub cast: Cast,
+    pub tables: Tables,
+}
+
+/// A call that nobody gives up: what it does, and how long it takes.
+#[derive(Debug)]
+pub struct Model {
+    pub effect: Effect,
+    pub took: Duration,
+}
+
+impl Stage {
+    pub async fn set(shape: Shape) -> Self {
+        let suite = Suite::start(shape).await;
+        Self {
+            cast: Cast::gather(&suite).await,
+            tables: Tables::of(suite.database().pool()).await,
+            suite,
+        }
+    }
+
+    /// Makes a call in a scene of its own, in peace.
+    pub async fn model(&self, call: &Call) -> Model {
+        let ready = call.prepare(&self.suite, &self.cast).await;
+        let before = self.tables.settled().await;
+        let begun = Instant::now();
+        let outcome = ready.make().await;
+        let took = begun.elapsed();
+        if let Err(status) = outcome {
+            panic!("{}: {status:?}", call.path());
+        }
+        let effect = difference(&before, &self.tables.settled().await);
+        Model { effect, took }
+    }
+
+    /// Makes a call again that was given up, until it is answered for good, and once more. Says what is wrong with the answers, or
+    /// with what is there now.
+    pub async fn repeat(&self, call: &Call, ready: &Ready, before: &Effect, model: &Model) -> Option<String> {
+        let again = answered(ready).await;
+        let once_more = answered(ready).await;
+        let wrong = match call.idempotency {
+            Idempotency::RequestId => match (&again, &once_more) {
+                // A refresh gives a new access token each time.
+                (Ok(_), Ok(_)) if call.path().ends_with("/RefreshToken") => None,
+                (Ok(one), Ok(other)) if one == other => None,
+                (Ok(_), Ok(_)) => Some("the first answer and the second are not the same".to_owned()),
+                (Err(status), _) | (_, Err(status)) => Some(format!("repeated, it is refused with {status:?}")),
+            },
+            // A login session that has ended cannot end itself again.
+            _ => [&again, &once_more]
+                .into_iter()
+                .filter_map(|outcome| outcome.as_ref().err())
+                .find(|status| status.code() != Code::Unauthenticated)
+                .map(|status| format!("repeated, it is refused with {status:?}")),
+        };
+        if wrong.is_some() {
+            return wrong;
+        }
+        // What issues something new each time has done so two times by now, and perhaps before.
+        let (two, three) = (twice(&model.effect), sum(&twice(&model.effect), &model.effect));
+        let expected: &[&Effect] = match call.idempotency {
+            Idempotency::Issues => &[&two, &three],
+            _ => &[&model.effect],
+        };
+        let effect = self.tables.since(before, expected, SETTLE_LIMIT).await;
+        (!expected.contains(&&effect))
+            .then(|| format!("repeated, it has done {effect:?} instead of {:?}", model.effect))
+    }
+
+    /// The line of the log that says that this call was given up, from `offset` on: how often it stands there.
+    pub fn given_up(&self, call: &Call, offset: u64) -> usize {
+        let log = fs::read(self.suite.log_of(call.process())).unwrap_or_default();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(log.len());
+        let text = String::from_utf8_lossy(&log[offset..]).into_owned();
+        let path = call.path();
+        text.lines()
+            .filter(|line| line.contains(&path) && line.contains("Cancelled"))
+            .count()
+    }
+
+    /// How long the log of the call's process is now.
+    pub fn log_length(&self, call: &Call) -> u64 {
+        fs::metadata(self.suite.log_of(call.process())).map_or(0, |log| log.len())
+    }
+}
+
+/// Makes a call until it is answered for good: others of its kind may still be at work.
+async fn answered(ready: &Ready) -> Result<DynamicMessage, Status> {
+    until_some("an answer for good", REPEAT_LIMIT, || async {
+        let outcome = ready.make().await;
+        let passes = |status: &Status| {
+            matches!(
+                status.code(),
+                Code::Unavailable | Code::Aborted | Code::ResourceExhausted
+            )
+        };
+        (!outcome.as_ref().is_err_and(passes)).then_some(outcome)
+    })
+    .await
+}
+
+fn sum(one: &Effect, other: &Effect) -> Effect {
+    let mut sum = one.clone();
+    for (name, (rows, revisions)) in other {
+        let entry = sum.entry(name.clone()).or_default();
+        *entry = (entry.0 + rows, entry.1 + revisions);
+    }
+    sum
+}
