@@ -14,7 +14,7 @@
 //!
 //! ```sh
 //! cargo build --workspace
-//! TIDINGS_FAULT_ROUNDS=50 cargo xtask test -p tidings-tests --test faults -- --nocapture
+//! TIDINGS_FAULT_ROUNDS=50 cargo xtask test -- -p tidings-tests --test faults -- --nocapture
 //! ```
 
 mod cancel;
