@@ -170,20 +170,16 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
     let mut settings = Settings::new(Shape::Remote);
     settings.limits.calls_max = 2;
     let world = World::with(settings).await;
-    let slow: Vec<_> = (0..2)
-        .map(|_| {
-            let gateway = world.gateway.clone();
-            let body = framed(0, &login("slow").encode_to_vec());
-            let call = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "1S")], body);
-            tokio::spawn(tower::ServiceExt::oneshot(gateway, call))
-        })
-        .collect();
-    // Until both slow calls have begun there is a place, and a quick one is answered.
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let gateway = world.gateway.clone();
+        let body = framed(0, &login("slow").encode_to_vec());
+        let call = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "3S")], body);
+        slow.push(tokio::spawn(tower::ServiceExt::oneshot(gateway, call)));
+        world.until_called().await;
+    }
     let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
-    let refused = async { while world.grpc(LOGIN, &[], &login("a")).await.outcome() != overloaded {} };
-    tokio::time::timeout(Duration::from_secs(1), refused)
-        .await
-        .expect("both places are taken");
+    assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome(), overloaded);
     assert_eq!(world.json(LOGIN, "{}").await.refusal().2, "OVERLOADED");
     for call in slow {
         drop(call.await.expect("joins"));

@@ -88,6 +88,18 @@ impl Suite {
 }
 
 impl World {
+    /// Waits until a call has reached a service, for ten seconds at the most.
+    pub async fn until_called(&self) {
+        let called = async {
+            while self.seen.nothing() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let called = tokio::time::timeout(std::time::Duration::from_secs(10), called).await;
+        called.expect("the call arrives in time");
+        self.seen.take();
+    }
+
     pub async fn new(shape: Shape) -> Self {
         Self::with(Settings::new(shape)).await
     }
