@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -18,7 +18,7 @@ use tidings_db::{Pool, Settings};
 use tidings_ids::Source;
 use tidings_proto_gateway::v1::{GetServerInfoRequest, gateway_service_client::GatewayServiceClient};
 use tidings_server::postgres::{Cluster, SUPERUSER};
-use tidings_testkit::{built, until, until_some};
+use tidings_testkit::{built, free_address, until, until_some};
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 
@@ -46,10 +46,9 @@ impl Dev {
         // Where this is root, Postgres is not, and has to get through.
         let passable = fs::Permissions::from_mode(0o711);
         fs::set_permissions(folder.path(), passable).expect("our own folder");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self {
             folder,
-            address: listener.local_addr().expect("bound"),
+            address: free_address(),
             child: None,
         }
     }

@@ -31,5 +31,5 @@ pub use built::built;
 pub use errors::{assert_contract, reason_of};
 pub use forge::Forge;
 pub use proxy::Proxy;
-pub use suite::{Process, Shape, Suite};
+pub use suite::{Process, Shape, Suite, free_address};
 pub use wait::{until, until_some};

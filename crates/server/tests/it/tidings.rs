@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -14,6 +14,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
+pub use tidings_testkit::free_address;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -30,11 +31,6 @@ pub fn folder() -> (TempDir, PathBuf) {
     fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let path = parent.path().join("data");
     (parent, path)
-}
-
-/// A port that was free a moment ago.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A command of the binary, without settings of whoever runs the tests.
