@@ -21,10 +21,6 @@ use tokio::time::{Instant, timeout};
 
 use crate::{Error, Settings};
 
-/// A connection that has rested longer than this is tried before it is handed out, so that a restart of Postgres costs no request
-/// its answer. One that was busy a moment ago is not: the round trip would be paid by every request.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-
 /// How long [`connect_dedicated`] may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,6 +52,7 @@ pub fn connect(settings: &Settings, source: &Source) -> Result<Pool, Error> {
     let options = settings.options(&[])?;
     let started = Instant::now();
     let last_acquired = Arc::new(AtomicU64::new(0));
+    let trusted_idle = settings.trusted_idle;
     let note = move |last: &AtomicU64| last.store(millis(started.elapsed()), Ordering::Relaxed);
     let (on_connect, on_acquire) = (Arc::clone(&last_acquired), Arc::clone(&last_acquired));
     let inner = PgPoolOptions::new()
@@ -69,7 +66,7 @@ pub fn connect(settings: &Settings, source: &Source) -> Result<Pool, Error> {
         .before_acquire(move |connection, meta| {
             note(&on_acquire);
             async move {
-                if meta.idle_for > TRUSTED_IDLE {
+                if meta.idle_for > trusted_idle {
                     connection.ping().await?;
                 }
                 Ok(true)

@@ -1,11 +1,20 @@
 //! Connections that break while messages are sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tidings_proto_common::v1::ErrorReason;
-use tokio::time::Instant;
 
-use crate::world::{World, reason};
+use crate::world::{World, reason, until};
+
+/// How often all connections are cut, and how many sends are stored between two cuts.
+const ROUNDS: usize = 8;
+const SENDS_A_ROUND: usize = 50;
 
 /// Ends every connection of the service to the test's database.
 async fn kill_connections(world: &World) {
@@ -23,14 +32,15 @@ async fn what_is_retried_after_lost_connections_is_stored_exactly_once() {
     let world = Arc::new(World::begin().await);
     let alice = world.user();
     let chat = world.conversation(&[&alice]).await;
-    let end = Instant::now() + Duration::from_secs(3);
+    let (stored, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
 
     let mut callers = Vec::new();
     for caller in 0..8 {
         let (alice, chat_id) = (alice.clone(), chat.id.clone());
+        let (stored, done) = (Arc::clone(&stored), Arc::clone(&done));
         callers.push(tokio::spawn(async move {
             let (mut acknowledged, mut failures, mut number) = (Vec::new(), 0, 0);
-            while Instant::now() < end {
+            while !done.load(Ordering::Relaxed) {
                 number += 1;
                 let text = format!("{caller} {number}");
                 let request = alice.message(&chat_id, &text);
@@ -38,6 +48,7 @@ async fn what_is_retried_after_lost_connections_is_stored_exactly_once() {
                     match alice.send_as(request.clone()).await {
                         Ok(message) => {
                             acknowledged.push((message.message_id, message.sequence, text));
+                            stored.fetch_add(1, Ordering::Relaxed);
                             break;
                         }
                         Err(status) => {
@@ -61,10 +72,14 @@ async fn what_is_retried_after_lost_connections_is_stored_exactly_once() {
             (acknowledged, failures)
         }));
     }
-    while Instant::now() + Duration::from_millis(400) < end {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    for round in 1..=ROUNDS {
+        until("some sends between two cuts", || {
+            std::future::ready(stored.load(Ordering::Relaxed) >= round * SENDS_A_ROUND)
+        })
+        .await;
         kill_connections(&world).await;
     }
+    done.store(true, Ordering::Relaxed);
     let (mut acknowledged, mut failures) = (Vec::new(), 0);
     for caller in callers {
         let (messages, failed) = caller.await.expect("no panic");

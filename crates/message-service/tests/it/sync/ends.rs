@@ -128,7 +128,11 @@ async fn a_revoked_login_session_ends_its_streams_within_a_second() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_ended_and_delays_nobody() {
-    let world = World::begin_with(|config| config.sync.slow_after = Duration::from_millis(400)).await;
+    let world = World::begin_with(|config| {
+        config.sync.slow_after = Duration::from_millis(400);
+        config.sync.heartbeat_interval = Duration::from_millis(300);
+    })
+    .await;
     let [alice, bob, carol] = [world.user(), world.user(), world.user()];
     let chat = world.conversation(&[&alice, &bob, &carol]).await;
     let mut slow = Stream::open(&bob, None).await;
@@ -145,7 +149,10 @@ async fn a_client_that_does_not_read_is_ended_and_delays_nobody() {
         quick.until_text(&format!("{number} {padding}")).await;
         assert!(begun.elapsed() < Duration::from_secs(1), "nobody waits for bob");
     }
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    // The node's own clock says when bob was slow for long enough: three of its heartbeats are longer than `slow_after`.
+    for _ in 0..3 {
+        while !matches!(quick.next().await, Frame::Heartbeat(_)) {}
+    }
     let (closing, status) = slow.end().await;
     assert_eq!(reason::<()>(Err(status)), ErrorReason::SlowConsumer);
     let positions = closing.expect("a closing").positions.expect("positions");
