@@ -75,6 +75,18 @@ begin
         ) then
             execute format('revoke insert, update, delete on %I._sqlx_migrations from %I', schema_name, role_name);
         end if;
+
+        -- What is in the audit trail stays as it is.
+        if exists (
+            select
+            from pg_catalog.pg_tables
+            where schemaname = schema_name and tablename = 'audit_chain'
+        ) then
+            execute format(
+                'revoke update, delete on %1$I.audit_events, %1$I.audit_chain, %1$I.audit_heads from %2$I',
+                schema_name, role_name);
+            execute format('revoke insert, delete on %I.audit_sealer from %I', schema_name, role_name);
+        end if;
     end loop;
 end
 $$;

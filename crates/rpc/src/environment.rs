@@ -3,7 +3,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tidings_authn::{Service, ServiceIdentity, ServiceVerifier, SuiteSecret, Verifier};
 use tidings_ids::Source;
 
-use crate::{Drain, PageTokens, RequestHasher};
+use crate::{Denials, Drain, PageTokens, RequestHasher};
 
 /// What every service of the suite is given at start.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Environment {
     pub hasher: RequestHasher,
     /// Tells when the process stops. The services of one process share one.
     pub drain: Drain,
+    /// Where calls that were denied are told to the service's audit trail.
+    pub denials: Denials,
     /// How much the middleware lets through.
     pub limits: Limits,
 }
@@ -51,6 +53,7 @@ impl Environment {
             secret,
             verifier,
             drain,
+            denials: Denials::default(),
             limits,
         }
     }
@@ -65,6 +68,9 @@ pub struct Limits {
     pub streams_max: usize,
     /// Streams that one user has open at once in a service.
     pub streams_per_user_max: usize,
+    /// A stream whose reader has taken nothing for this long is let go. Longer than the largest frame takes on the slowest line
+    /// that is worth serving: 1 MiB at 64 kbit/s are 131 s.
+    pub stalled_after: Duration,
     /// Multiplies the limits of every rate class: 1 in production.
     pub rate_factor: NonZeroU32,
     /// Whether a handler runs in a task of its own, which a client's cancel cannot drop. Only the test that proves the need for
@@ -78,6 +84,7 @@ impl Default for Limits {
             calls_max: 2_048,
             streams_max: 20_000,
             streams_per_user_max: 8,
+            stalled_after: Duration::from_secs(300),
             rate_factor: NonZeroU32::MIN,
             detach_handlers: true,
         }

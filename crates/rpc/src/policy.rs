@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tidings_authn::Service;
-use tidings_proto_common::v1::{Authentication, Permission, RateClass};
+use tidings_proto_common::v1::{AuditCategory, Authentication, Permission, RateClass};
 
 /// What the middleware knows of one RPC: its options in the proto, and its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Policy {
     pub permission: Permission,
     /// Which limit its calls count against.
     pub rate_class: RateClass,
+    /// The heading under which its effect is recorded.
+    pub audit_category: AuditCategory,
     /// The services that may call it, where services may; all of them when empty.
     pub callers: Vec<Service>,
     /// The largest request in bytes.
@@ -86,6 +88,7 @@ impl Policies {
                 authentication: Authentication::None,
                 permission: Permission::Unspecified,
                 rate_class: RateClass::Read,
+                audit_category: AuditCategory::None,
                 callers: Vec::new(),
                 request_bytes_max: Self::REQUEST_BYTES_DEFAULT,
                 // Reflection is bidirectional.
@@ -145,6 +148,7 @@ fn policy_of(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<Policy>
         authentication,
         permission: Permission::try_from(number("permission")?).ok()?,
         rate_class,
+        audit_category: AuditCategory::try_from(number("audit_category")?).ok()?,
         callers,
         request_bytes_max: match bytes_max {
             0 => Policies::REQUEST_BYTES_DEFAULT,
