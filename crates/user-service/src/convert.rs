@@ -145,6 +145,7 @@ impl From<Role> for proto::Role {
             description: role.description,
             permissions: role.permissions.numbers(),
             built_in: role.built_in,
+            rank: role.rank,
             create_time: Some(timestamp(role.create_time)),
         }
     }

@@ -36,7 +36,13 @@ pub enum Error {
     /// A role that is there from the start does not change.
     #[error("the role is built in")]
     BuiltIn,
-    /// The account was discarded, activated or deleted, or would be the last admin.
+    /// The caller's rank is below the user's or the role's.
+    #[error("the caller's rank is too low")]
+    RankTooLow,
+    /// Nobody active would be an admin any more.
+    #[error("it is the last admin")]
+    LastAdmin,
+    /// The account was discarded, activated or deleted.
     #[error("the state forbids it")]
     StateUnsuitable,
     /// One may not have more of these.
@@ -122,6 +128,8 @@ impl From<Error> for Problem {
             Error::EtagMismatch => Self::new(ErrorReason::EtagMismatch),
             Error::BuiltIn => Self::new(ErrorReason::KindUnsuitable),
             Error::StateUnsuitable => Self::new(ErrorReason::StateUnsuitable),
+            Error::RankTooLow => Self::new(ErrorReason::RankTooLow),
+            Error::LastAdmin => Self::new(ErrorReason::LastAdmin),
             Error::QuotaExceeded { quota, limit } => Self::new(ErrorReason::QuotaExceeded)
                 .with("quota", quota)
                 .with("limit", limit),

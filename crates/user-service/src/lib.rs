@@ -28,6 +28,7 @@
 //! 3. SQL: edit, apply the migrations to a database, and let the checked macros write `.sqlx/` anew
 //!    (`SQLX_OFFLINE_DIR=crates/user-service/.sqlx USER_DATABASE_URL=… cargo check -p tidings-user-service`).
 
+mod authority;
 mod background;
 mod config;
 mod convert;

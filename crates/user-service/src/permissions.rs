@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use tidings_proto_common::v1::Permission;
 use tidings_rpc::Violations;
 
-use crate::error::{Error, PermissionNumber};
+use crate::error::PermissionNumber;
 
 /// A set of permissions, by number: a newer version may have stored some that this one does not know, which it passes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,17 +33,10 @@ impl Permissions {
         self.0.contains(&(permission as i32))
     }
 
-    /// Fails unless everything in `other` is in this set: nobody gives or takes what they do not hold.
-    ///
-    /// # Errors
-    ///
-    /// `PERMISSION_MISSING` with the first that is not.
-    pub fn must_include(&self, other: &Self) -> Result<(), Error> {
-        other
-            .0
-            .difference(&self.0)
-            .next()
-            .map_or(Ok(()), |missing| Err(Error::PermissionMissing(*missing)))
+    /// The first of the others that is not in this set.
+    #[must_use]
+    pub fn first_missing(&self, others: &Self) -> Option<PermissionNumber> {
+        others.0.difference(&self.0).next().copied()
     }
 
     /// What is in one of the two but not in both: what a change from one to the other gives and takes.
@@ -65,25 +58,28 @@ impl From<Vec<PermissionNumber>> for Permissions {
     }
 }
 
+impl From<&[Permission]> for Permissions {
+    fn from(permissions: &[Permission]) -> Self {
+        Self(permissions.iter().map(|permission| *permission as i32).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_rpc::Violations;
 
-    use super::{Error, Permissions};
+    use super::Permissions;
 
     fn set(numbers: &[i32]) -> Permissions {
         numbers.to_vec().into()
     }
 
     #[test]
-    fn nobody_gives_what_they_do_not_hold() {
+    fn the_first_that_is_missing_is_told() {
         let held = set(&[1, 4, 5]);
-        assert!(held.must_include(&set(&[])).is_ok());
-        assert!(held.must_include(&set(&[4, 1])).is_ok());
-        assert!(matches!(
-            held.must_include(&set(&[4, 8, 3])),
-            Err(Error::PermissionMissing(3))
-        ));
+        assert_eq!(held.first_missing(&set(&[])), None);
+        assert_eq!(held.first_missing(&set(&[4, 1])), None);
+        assert_eq!(held.first_missing(&set(&[4, 8, 3])), Some(3));
     }
 
     #[test]

@@ -15,6 +15,12 @@ pub const MEMBER_NAME: &str = "member";
 /// The role that programs have from the start.
 pub const BOT_NAME: &str = "bot";
 
+/// How high a role stands, and a user by the highest of their roles.
+pub type Rank = i32;
+
+/// Ranks go from 0 to this, which `admin` has.
+pub const RANK_MAX: Rank = 1_000;
+
 /// A role as stored.
 #[derive(Debug, Clone)]
 pub struct Role {
@@ -28,6 +34,8 @@ pub struct Role {
     pub description: String,
     /// What it allows.
     pub permissions: Permissions,
+    /// How high it stands.
+    pub rank: Rank,
     /// Whether it is there from the start and stays as it is.
     pub built_in: bool,
     /// Rises with each change.
@@ -55,6 +63,8 @@ pub struct NewRole {
     pub description: String,
     /// What it allows.
     pub permissions: Permissions,
+    /// How high it stands.
+    pub rank: Rank,
 }
 
 impl NewRole {
@@ -65,6 +75,7 @@ impl NewRole {
         }
         violations.check("display_name", TextRule::NAME.check(&self.display_name));
         violations.check("description", TextRule::DESCRIPTION.check(&self.description));
+        check_rank(self.rank, violations);
     }
 }
 
@@ -77,6 +88,8 @@ pub struct RoleChange {
     pub description: Option<String>,
     /// What it allows.
     pub permissions: Option<Permissions>,
+    /// How high it stands.
+    pub rank: Option<Rank>,
 }
 
 impl RoleChange {
@@ -88,6 +101,9 @@ impl RoleChange {
         if let Some(description) = &self.description {
             violations.check("description", TextRule::DESCRIPTION.check(description));
         }
+        if let Some(rank) = self.rank {
+            check_rank(rank, violations);
+        }
     }
 
     /// The role after the change, and whether it is another one then.
@@ -97,12 +113,20 @@ impl RoleChange {
             display_name: self.display_name.unwrap_or_else(|| role.display_name.clone()),
             description: self.description.unwrap_or_else(|| role.description.clone()),
             permissions: self.permissions.unwrap_or_else(|| role.permissions.clone()),
+            rank: self.rank.unwrap_or(role.rank),
             ..role.clone()
         };
         let changed = after.display_name != role.display_name
             || after.description != role.description
-            || after.permissions != role.permissions;
+            || after.permissions != role.permissions
+            || after.rank != role.rank;
         (after, changed)
+    }
+}
+
+fn check_rank(rank: Rank, violations: &mut Violations) {
+    if !(0..=RANK_MAX).contains(&rank) {
+        violations.add("rank", format!("must be from 0 to {RANK_MAX}"));
     }
 }
 

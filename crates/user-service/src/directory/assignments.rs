@@ -3,17 +3,16 @@
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::{RoleId, UserId};
 
-use super::{Change, Directory, role_manager};
+use super::{Change, Directory, authority};
 use crate::{
+    authority::{Deed, judge},
     error::Error,
     role::{ADMIN, Assignment},
     store::{
         assignments::{self, Cursor},
         roles, states,
         states::Cause,
-        users,
     },
-    user::Status,
 };
 
 impl Directory {
@@ -29,9 +28,12 @@ impl Directory {
             if change.request.claim(tx, Outcome::default(), now).await?.is_some() {
                 return Ok(());
             }
-            let role = roles::share(tx, role_id).await?.ok_or(Error::NotFound)?;
-            lock_holder(tx, user_id).await?;
-            role_manager(tx, change.caller).await?.must_include(&role.permissions)?;
+            let role = roles::share(tx, role_id).await?;
+            let deed = Deed::AssignRole {
+                role: role.as_ref(),
+                user: authority::lock_rank(tx, user_id).await?,
+            };
+            judge(&authority::actor(tx, change).await?, deed).outcome?;
             if !assignments::insert(tx, user_id, role_id, Some(change.caller), now).await? {
                 return Ok(());
             }
@@ -62,14 +64,14 @@ impl Directory {
             } else {
                 roles::share(tx, role_id).await?
             };
-            let role = role.ok_or(Error::NotFound)?;
-            lock_holder(tx, user_id).await?;
-            role_manager(tx, change.caller).await?.must_include(&role.permissions)?;
+            let deed = Deed::UnassignRole {
+                role: role.as_ref(),
+                user: authority::lock_rank(tx, user_id).await?,
+                last_admin: authority::takes_last_admin(tx, user_id, role_id).await?,
+            };
+            judge(&authority::actor(tx, change).await?, deed).outcome?;
             if !assignments::delete(tx, user_id, role_id).await? {
                 return Ok(());
-            }
-            if role_id == ADMIN && !assignments::has_admin(tx).await? {
-                return Err(Error::StateUnsuitable);
             }
             states::publish(tx, &[user_id], Cause::Roles, now).await?;
             Ok(())
@@ -90,14 +92,5 @@ impl Directory {
             Some(role_id) => assignments::page_of_role(&self.pool, role_id, user_id, after, limit).await,
             None => assignments::page(&self.pool, user_id, after, limit).await,
         }
-    }
-}
-
-/// Locks the row of a user whose roles can change.
-async fn lock_holder(tx: &mut sqlx::PgConnection, user_id: UserId) -> Result<(), Error> {
-    let user = users::lock(tx, user_id).await?.ok_or(Error::NotFound)?;
-    match user.status {
-        Status::Active | Status::Suspended => Ok(()),
-        Status::Pending | Status::Deleted | Status::Discarded => Err(Error::NotFound),
     }
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod assignments;
+mod authority;
 mod fan_out;
 mod profiles;
 mod roles;
@@ -12,10 +13,9 @@ use std::sync::Arc;
 
 use tidings_db::Pool;
 use tidings_ids::{Source, UserId};
-use tidings_proto_common::v1::Permission;
 use tokio::sync::watch;
 
-use crate::{Config, error::Error, permissions::Permissions, requests::Request, store};
+use crate::{Config, permissions::Permissions, requests::Request};
 
 /// All users and roles of the deployment.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Directory {
 pub struct Change {
     /// Who asks.
     pub caller: UserId,
+    /// What the caller's token reaches, which may be less than what the caller may do.
+    pub reach: Permissions,
     /// What makes it repeatable.
     pub request: Request,
 }
@@ -54,22 +56,5 @@ impl Directory {
 
     fn wake(&self) {
         self.wake.send_replace(());
-    }
-}
-
-/// What the caller may do by what is stored now, who must be able to manage roles: an access token may be a second behind.
-async fn role_manager(tx: &mut sqlx::PgConnection, caller: UserId) -> Result<Permissions, Error> {
-    permitted(tx, caller, Permission::RolesManage).await
-}
-
-/// What the caller may do by what is stored now, this at the least.
-async fn permitted(tx: &mut sqlx::PgConnection, caller: UserId, permission: Permission) -> Result<Permissions, Error> {
-    let held = store::users::permissions(tx, caller)
-        .await?
-        .ok_or(Error::CallerInactive)?;
-    if held.has(permission) {
-        Ok(held)
-    } else {
-        Err(Error::PermissionMissing(permission as i32))
     }
 }

@@ -4,7 +4,10 @@ use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::UserId;
 use tidings_proto_common::v1::Permission;
 
-use super::{Change, Directory, permitted};
+use super::{
+    Change, Directory,
+    authority::{may_act_on, permitted},
+};
 use crate::{
     error::Error,
     profile::ProfileChange,
@@ -48,7 +51,7 @@ impl Directory {
             {
                 return Ok(());
             }
-            let revision = lock_for_update(tx, change.caller, user_id, profile).await?;
+            let revision = lock_for_update(tx, change, user_id, profile).await?;
             if etag.is_some_and(|given| given != self::etag(revision)) {
                 return Err(Error::EtagMismatch);
             }
@@ -64,10 +67,11 @@ impl Directory {
 /// Locks the profile and checks that the caller may change it so. Returns its revision.
 async fn lock_for_update(
     tx: &mut sqlx::PgConnection,
-    caller: UserId,
+    change: &Change,
     user_id: UserId,
     profile: &ProfileChange,
 ) -> Result<i64, Error> {
+    let caller = change.caller;
     let locked = users::lock(tx, user_id).await?.filter(|user| user.status.is_known());
     let locked = match locked {
         Some(user) if caller == user_id && user.status != Status::Active => return Err(Error::CallerInactive),
@@ -77,9 +81,9 @@ async fn lock_for_update(
         None => return Err(Error::NotFound),
     };
     if caller != user_id {
-        permitted(tx, caller, Permission::UsersManage).await?;
+        may_act_on(tx, change, Permission::UsersManage, user_id).await?;
     } else if let Some(permission) = profile.permission() {
-        permitted(tx, caller, permission).await?;
+        permitted(tx, change, permission).await?;
     }
     Ok(locked.revision)
 }

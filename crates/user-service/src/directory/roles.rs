@@ -1,10 +1,11 @@
-//! Roles. Nobody gives or takes what they do not hold: creating, changing and deleting a role gives and takes its permissions.
+//! Roles. Creating, changing and deleting a role gives and takes its permissions, which `authority.rs` judges.
 
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::RoleId;
 
-use super::{Change, Directory, role_manager};
+use super::{Change, Directory, authority};
 use crate::{
+    authority::{Deed, judge},
     error::Error,
     role::{NewRole, Role, RoleChange},
     store::{fan_outs, roles},
@@ -30,7 +31,11 @@ impl Directory {
                 return first.id.map(RoleId::from_uuid).ok_or(Error::NotFound);
             }
             let count = roles::count(tx).await?;
-            role_manager(tx, change.caller).await?.must_include(&new.permissions)?;
+            let deed = Deed::CreateRole {
+                permissions: &new.permissions,
+                rank: new.rank,
+            };
+            judge(&authority::actor(tx, change).await?, deed).outcome?;
             if count >= i64::from(self.config.roles_max) {
                 return Err(Error::QuotaExceeded {
                     quota: "roles",
@@ -61,10 +66,15 @@ impl Directory {
             {
                 return Ok(());
             }
-            let before = lock_for_change(tx, change, role_id, etag).await?;
-            let held = role_manager(tx, change.caller).await?;
-            let (after, changed) = role_change.clone().apply(&before);
-            held.must_include(&after.permissions.changed_from(&before.permissions))?;
+            let before = roles::lock(tx, role_id).await?;
+            let changed = before.as_ref().map(|before| role_change.clone().apply(before));
+            let deed = Deed::UpdateRole {
+                before: before.as_ref(),
+                after: changed.as_ref().map(|(after, _)| after),
+            };
+            judge(&authority::actor(tx, change).await?, deed).outcome?;
+            let (before, (after, changed)) = before.zip(changed).ok_or(Error::NotFound)?;
+            check_etag(&before, etag)?;
             if !changed {
                 return Ok(());
             }
@@ -91,8 +101,9 @@ impl Directory {
             {
                 return Ok(());
             }
-            let role = lock_for_change(tx, change, role_id, etag).await?;
-            role_manager(tx, change.caller).await?.must_include(&role.permissions)?;
+            let role = roles::lock(tx, role_id).await?;
+            judge(&authority::actor(tx, change).await?, Deed::DeleteRole(role.as_ref())).outcome?;
+            check_etag(&role.ok_or(Error::NotFound)?, etag)?;
             roles::begin_deletion(tx, role_id).await?;
             fan_outs::begin(tx, role_id).await
         })?;
@@ -100,20 +111,10 @@ impl Directory {
     }
 }
 
-/// Locks a role that may change and is at the version that the caller has read.
-async fn lock_for_change(
-    tx: &mut sqlx::PgConnection,
-    change: &Change,
-    role_id: RoleId,
-    etag: Option<&str>,
-) -> Result<Role, Error> {
-    let role = roles::lock(tx, role_id).await?.ok_or(Error::NotFound)?;
-    role_manager(tx, change.caller).await?;
-    if role.built_in {
-        return Err(Error::BuiltIn);
-    }
+/// The role is at the version that the caller has read.
+fn check_etag(role: &Role, etag: Option<&str>) -> Result<(), Error> {
     if etag.is_some_and(|given| given != role.etag()) {
         return Err(Error::EtagMismatch);
     }
-    Ok(role)
+    Ok(())
 }

@@ -45,17 +45,18 @@ impl Rpcs {
     /// The change that a request asks for. `content` is the request without its `request_id`.
     fn change(
         &self,
-        caller: UserId,
+        caller: &Caller,
         method: &'static str,
         request_id: Option<Uuid>,
         content: &impl prost::Message,
     ) -> Change {
         let hash = self.environment.hasher.hash(method, content);
         Change {
-            caller,
+            caller: caller.user_id,
+            reach: caller.permissions.as_slice().into(),
             request: Request {
                 method,
-                caller: caller.to_string(),
+                caller: caller.user_id.to_string(),
                 id: request_id,
                 hash,
             },

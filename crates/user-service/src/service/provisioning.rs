@@ -1,6 +1,7 @@
 use tidings_proto_user::v1::{
-    ActivateUserRequest, ActivateUserResponse, CreateUserRequest, CreateUserResponse, DiscardUserRequest,
-    DiscardUserResponse, SetLoggedInRequest, SetLoggedInResponse, provisioning_service_server::ProvisioningService,
+    ActivateUserRequest, ActivateUserResponse, CheckAuthorityRequest, CheckAuthorityResponse, CreateUserRequest,
+    CreateUserResponse, DiscardUserRequest, DiscardUserResponse, SetLoggedInRequest, SetLoggedInResponse,
+    provisioning_service_server::ProvisioningService,
 };
 use tidings_rpc::{Violations, calling_service, text::TextRule};
 use tonic::{Request, Response, Status};
@@ -88,6 +89,20 @@ impl ProvisioningService for Rpcs {
         Ok(Response::new(SetLoggedInResponse {
             state: Some(state.into()),
         }))
+    }
+
+    async fn check_authority(
+        &self,
+        request: Request<CheckAuthorityRequest>,
+    ) -> Result<Response<CheckAuthorityResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let actor = violations.id("actor_user_id", &request.actor_user_id);
+        let target = violations.id("target_user_id", &request.target_user_id);
+        Error::if_any(violations)?;
+        let (actor, target) = actor.zip(target).ok_or(Error::NotFound)?;
+        self.directory.check_authority(actor, target).await?;
+        Ok(Response::new(CheckAuthorityResponse {}))
     }
 }
 

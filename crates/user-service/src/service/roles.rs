@@ -25,7 +25,7 @@ const ASSIGN_ROLE: &str = "tidings.user.v1.RoleService/AssignRole";
 const UNASSIGN_ROLE: &str = "tidings.user.v1.RoleService/UnassignRole";
 const LIST_ROLE_ASSIGNMENTS: &str = "tidings.user.v1.RoleService/ListRoleAssignments";
 
-const ROLE_FIELDS: [&str; 3] = ["display_name", "description", "permissions"];
+const ROLE_FIELDS: [&str; 4] = ["display_name", "description", "permissions", "rank"];
 
 #[tonic::async_trait]
 impl RoleService for Rpcs {
@@ -34,7 +34,7 @@ impl RoleService for Rpcs {
         let mut request = request.into_inner();
         let mut violations = Violations::new();
         let request_id = take_request_id(&mut request.request_id, &mut violations);
-        let change = self.change(caller.user_id, CREATE_ROLE, request_id, &request);
+        let change = self.change(&caller, CREATE_ROLE, request_id, &request);
         let new = parse_new_role(request, &mut violations);
         Error::if_any(violations)?;
         let role = self.directory.create_role(&change, &new).await?;
@@ -72,7 +72,7 @@ impl RoleService for Rpcs {
         let mut violations = Violations::new();
         let request_id = take_request_id(&mut request.request_id, &mut violations);
         let role_id = violations.id("role_id", &request.role_id);
-        let change = self.change(caller.user_id, UPDATE_ROLE, request_id, &request);
+        let change = self.change(&caller, UPDATE_ROLE, request_id, &request);
         let etag = std::mem::take(&mut request.etag);
         let role_change = parse_role_change(request, &mut violations);
         Error::if_any(violations)?;
@@ -93,7 +93,7 @@ impl RoleService for Rpcs {
         let request_id = take_request_id(&mut request.request_id, &mut violations);
         let role_id = violations.id("role_id", &request.role_id);
         Error::if_any(violations)?;
-        let change = self.change(caller.user_id, DELETE_ROLE, request_id, &request);
+        let change = self.change(&caller, DELETE_ROLE, request_id, &request);
         let role_id = role_id.ok_or(Error::NotFound)?;
         self.directory
             .delete_role(&change, role_id, given(&request.etag))
@@ -107,7 +107,7 @@ impl RoleService for Rpcs {
         let mut violations = Violations::new();
         let request_id = take_request_id(&mut request.request_id, &mut violations);
         let (user_id, role_id) = parse_pair(&request.user_id, &request.role_id, violations)?;
-        let change = self.change(caller.user_id, ASSIGN_ROLE, request_id, &request);
+        let change = self.change(&caller, ASSIGN_ROLE, request_id, &request);
         let assignment = self.directory.assign_role(&change, user_id, role_id).await?;
         Ok(Response::new(AssignRoleResponse {
             assignment: assignment.map(Into::into),
@@ -123,7 +123,7 @@ impl RoleService for Rpcs {
         let mut violations = Violations::new();
         let request_id = take_request_id(&mut request.request_id, &mut violations);
         let (user_id, role_id) = parse_pair(&request.user_id, &request.role_id, violations)?;
-        let change = self.change(caller.user_id, UNASSIGN_ROLE, request_id, &request);
+        let change = self.change(&caller, UNASSIGN_ROLE, request_id, &request);
         self.directory.unassign_role(&change, user_id, role_id).await?;
         Ok(Response::new(UnassignRoleResponse {}))
     }
@@ -180,6 +180,7 @@ fn parse_new_role(request: CreateRoleRequest, violations: &mut Violations) -> Ne
         display_name,
         description: request.description,
         permissions: Permissions::default(),
+        rank: request.rank,
     };
     new.check(violations);
     NewRole {
@@ -194,6 +195,7 @@ fn parse_role_change(request: UpdateRoleRequest, violations: &mut Violations) ->
     let change = RoleChange {
         display_name: mask.take("display_name", request.display_name),
         description: mask.take("description", request.description),
+        rank: mask.take("rank", request.rank),
         permissions: permissions.map(|numbers| Permissions::parse("permissions", &numbers, violations)),
     };
     change.check(violations);

@@ -90,7 +90,7 @@ impl UserService for Rpcs {
         let user_id = violations
             .optional_id("user_id", &request.user_id)
             .unwrap_or(caller.user_id);
-        let change = self.change(caller.user_id, UPDATE_USER, request_id, &request);
+        let change = self.change(&caller, UPDATE_USER, request_id, &request);
         let etag = std::mem::take(&mut request.etag);
         let profile = parse_profile(request, &mut violations);
         Error::if_any(violations)?;

@@ -53,19 +53,43 @@ pub async fn count(tx: &mut PgConnection, user_id: UserId) -> Result<i64, Error>
     Ok(count.fetch_one(tx).await?)
 }
 
-/// Whether somebody who may act holds `admin`.
-pub async fn has_admin(tx: &mut PgConnection) -> Result<bool, Error> {
+/// Whether the user holds the role.
+pub async fn holds<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+    role_id: RoleId,
+) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (
+               select
+               from users.role_assignments
+               where user_id = $1
+                 and role_id = $2
+           ) as "exists!""#,
+        user_id.uuid(),
+        role_id.uuid(),
+    );
+    Ok(exists.fetch_one(executor).await?)
+}
+
+/// Whether somebody else who may act holds `admin`.
+pub async fn has_admin_besides<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(
         r#"select exists (
                select
                from users.role_assignments a
                join users.users u on u.user_id = a.user_id
                where a.role_id = $1
+                 and a.user_id <> $2
                  and u.status = 'active'
            ) as "exists!""#,
         ADMIN.uuid(),
+        user_id.uuid(),
     );
-    Ok(exists.fetch_one(tx).await?)
+    Ok(exists.fetch_one(executor).await?)
 }
 
 /// The assignment of a role to a user.

@@ -16,6 +16,7 @@ struct Row {
     display_name: String,
     description: String,
     permissions: Vec<PermissionNumber>,
+    rank: i32,
     built_in: bool,
     revision: i64,
     create_time: OffsetDateTime,
@@ -29,6 +30,7 @@ impl From<Row> for Role {
             display_name: row.display_name,
             description: row.description,
             permissions: row.permissions.into(),
+            rank: row.rank,
             built_in: row.built_in,
             revision: row.revision,
             create_time: row.create_time,
@@ -43,7 +45,7 @@ pub async fn find<'e>(
 ) -> Result<Option<Role>, Error> {
     let role = sqlx::query_as!(
         Row,
-        "select role_id, name, display_name, description, permissions, built_in, revision, create_time
+        "select role_id, name, display_name, description, permissions, rank, built_in, revision, create_time
          from users.roles
          where role_id = $1
            and not deleting",
@@ -60,7 +62,7 @@ pub async fn page<'e>(
 ) -> Result<Vec<Role>, Error> {
     let roles = sqlx::query_as!(
         Row,
-        "select role_id, name, display_name, description, permissions, built_in, revision, create_time
+        "select role_id, name, display_name, description, permissions, rank, built_in, revision, create_time
          from users.roles
          where role_id > $1
            and not deleting
@@ -76,7 +78,7 @@ pub async fn page<'e>(
 pub async fn share(tx: &mut PgConnection, role_id: RoleId) -> Result<Option<Role>, Error> {
     let role = sqlx::query_as!(
         Row,
-        "select role_id, name, display_name, description, permissions, built_in, revision, create_time
+        "select role_id, name, display_name, description, permissions, rank, built_in, revision, create_time
          from users.roles
          where role_id = $1
            and not deleting
@@ -90,7 +92,7 @@ pub async fn share(tx: &mut PgConnection, role_id: RoleId) -> Result<Option<Role
 pub async fn lock(tx: &mut PgConnection, role_id: RoleId) -> Result<Option<Role>, Error> {
     let role = sqlx::query_as!(
         Row,
-        "select role_id, name, display_name, description, permissions, built_in, revision, create_time
+        "select role_id, name, display_name, description, permissions, rank, built_in, revision, create_time
          from users.roles
          where role_id = $1
            and not deleting
@@ -110,13 +112,14 @@ pub async fn count(tx: &mut PgConnection) -> Result<i64, Error> {
 /// Stores a role.
 pub async fn insert(tx: &mut PgConnection, role_id: RoleId, new: &NewRole, now: OffsetDateTime) -> Result<(), Error> {
     let insert = sqlx::query!(
-        "insert into users.roles (role_id, name, display_name, description, permissions, create_time)
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into users.roles (role_id, name, display_name, description, permissions, rank, create_time)
+         values ($1, $2, $3, $4, $5, $6, $7)",
         role_id.uuid(),
         new.name,
         new.display_name,
         new.description,
         &new.permissions.numbers(),
+        new.rank,
         now,
     );
     insert.execute(tx).await?;
@@ -127,12 +130,13 @@ pub async fn insert(tx: &mut PgConnection, role_id: RoleId, new: &NewRole, now: 
 pub async fn update(tx: &mut PgConnection, role: &Role) -> Result<(), Error> {
     let update = sqlx::query!(
         "update users.roles
-         set display_name = $2, description = $3, permissions = $4, revision = revision + 1
+         set display_name = $2, description = $3, permissions = $4, rank = $5, revision = revision + 1
          where role_id = $1",
         role.role_id.uuid(),
         role.display_name,
         role.description,
         &role.permissions.numbers(),
+        role.rank,
     );
     update.execute(tx).await?;
     Ok(())

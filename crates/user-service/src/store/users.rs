@@ -7,9 +7,9 @@ use tidings_ids::UserId;
 use uuid::Uuid;
 
 use crate::{
-    error::Error,
-    permissions::Permissions,
+    error::{Error, PermissionNumber},
     profile::ProfileChange,
+    role::Rank,
     user::{Status, User},
 };
 
@@ -74,16 +74,47 @@ pub async fn lock(tx: &mut PgConnection, user_id: UserId) -> Result<Option<Locke
     Ok(locked.fetch_optional(tx).await?)
 }
 
-/// What an active user may do; `None` for one who is not active.
-pub async fn permissions(tx: &mut PgConnection, user_id: UserId) -> Result<Option<Permissions>, Error> {
-    let numbers = sqlx::query_scalar!(
-        "select permissions
-         from users.users
-         where user_id = $1
-           and status = 'active'",
+/// What a user may do, and how high they stand.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Whether the account may act.
+    pub status: Status,
+    /// What the user's roles allow together; empty unless the user is active.
+    pub permissions: Vec<PermissionNumber>,
+    /// The highest rank of the user's roles.
+    pub rank: Rank,
+}
+
+/// How a user stands.
+pub async fn standing<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<Standing>, Error> {
+    let standing = sqlx::query_as!(
+        Standing,
+        r#"select u.status, u.permissions,
+                  coalesce((
+                      select max(r.rank)
+                      from users.role_assignments a
+                      join users.roles r on r.role_id = a.role_id
+                      where a.user_id = u.user_id
+                        and not r.deleting
+                  ), 0) as "rank!"
+           from users.users u
+           where u.user_id = $1"#,
         user_id.uuid(),
     );
-    Ok(numbers.fetch_optional(tx).await?.map(Permissions::from))
+    Ok(standing.fetch_optional(executor).await?)
+}
+
+/// How high a user stands whom others may act on: active or suspended.
+pub async fn rank<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<Rank>, Error> {
+    let standing = standing(executor, user_id).await?;
+    let seen = standing.filter(|user| matches!(user.status, Status::Active | Status::Suspended));
+    Ok(seen.map(|user| user.rank))
 }
 
 /// Changes a profile, and its revision.

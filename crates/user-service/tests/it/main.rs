@@ -5,6 +5,7 @@ mod feed;
 mod lists;
 mod profiles;
 mod provisioning;
+mod rank;
 mod requests;
 mod roles;
 mod support;

@@ -187,6 +187,7 @@ async fn wrong_fields_of_roles_are_told_at_once() {
         description: "\0".to_owned(),
         permissions: vec![1, 0, 999],
         request_id: "x".to_owned(),
+        rank: 1_001,
     };
     let fields = wrong_fields(world.roles().create_role(admin.asks(create)).await);
     assert_eq!(
@@ -196,19 +197,21 @@ async fn wrong_fields_of_roles_are_told_at_once() {
             "name",
             "display_name",
             "description",
+            "rank",
             "permissions[1]",
             "permissions[2]"
         ]
     );
     let update = UpdateRoleRequest {
         role_id: "x".to_owned(),
+        rank: -1,
         update_mask: Some(prost_types::FieldMask {
-            paths: vec!["name".to_owned(), "display_name".to_owned()],
+            paths: vec!["name".to_owned(), "display_name".to_owned(), "rank".to_owned()],
         }),
         ..UpdateRoleRequest::default()
     };
     let fields = wrong_fields(world.roles().update_role(admin.asks(update)).await);
-    assert_eq!(fields, ["role_id", "update_mask.paths[0]", "display_name"]);
+    assert_eq!(fields, ["role_id", "update_mask.paths[0]", "display_name", "rank"]);
 }
 
 #[tokio::test]
@@ -399,7 +402,7 @@ async fn the_last_admin_stays() {
     let ruth = world.register("ruth", &["admin"]).await;
     assert_eq!(
         reason(unassign(&world, &ruth, ruth.user_id, id(ADMIN)).await),
-        R::StateUnsuitable
+        R::LastAdmin
     );
 
     let rosa = world.register("rosa", &["admin"]).await;
@@ -410,7 +413,7 @@ async fn the_last_admin_stays() {
         .unwrap();
     assert_eq!(
         reason(unassign(&world, &ruth, ruth.user_id, id(ADMIN)).await),
-        R::StateUnsuitable,
+        R::LastAdmin,
         "a suspended one is none"
     );
 }
@@ -418,7 +421,7 @@ async fn the_last_admin_stays() {
 #[tokio::test]
 async fn of_two_admins_who_depose_each_other_one_stays() {
     let world = World::begin().await;
-    for round in 0..10 {
+    for round in 0..60 {
         let ruth = world.register(&format!("ruth{round}"), &["admin"]).await;
         let rosa = world.register(&format!("rosa{round}"), &["admin"]).await;
         // Nobody else.
@@ -433,8 +436,25 @@ async fn of_two_admins_who_depose_each_other_one_stays() {
             unassign(&world, &rosa, ruth.user_id, id(ADMIN)),
         );
         let refused = if one.is_ok() { other } else { one };
-        assert!(matches!(reason(refused), R::StateUnsuitable | R::PermissionMissing));
+        assert!(matches!(reason(refused), R::LastAdmin | R::PermissionMissing));
     }
+}
+
+#[tokio::test]
+async fn of_many_admins_who_all_resign_at_once_one_stays() {
+    let world = World::begin().await;
+    let mut admins = Vec::new();
+    for number in 0..60 {
+        admins.push(world.register(&format!("ruth{number}"), &["admin"]).await);
+    }
+    let resigned = futures_util::future::join_all(
+        admins
+            .iter()
+            .map(|ruth| unassign(&world, ruth, ruth.user_id, id(ADMIN))),
+    )
+    .await;
+    let refused: Vec<_> = resigned.into_iter().filter(Result::is_err).map(reason).collect();
+    assert_eq!(refused, [R::LastAdmin]);
 }
 
 #[tokio::test]

@@ -153,6 +153,17 @@ impl World {
     /// The user with a token of what they may do now.
     pub async fn log_in(&self, user_id: UserId) -> Actor {
         let state = self.state_of(user_id).await;
+        self.issue(user_id, &state, state.permissions.clone())
+    }
+
+    /// The user with a token for a part of what they may do, as an API key has one.
+    pub async fn log_in_with(&self, user_id: UserId, permissions: &[Permission]) -> Actor {
+        let state = self.state_of(user_id).await;
+        let permissions = permissions.iter().map(|permission| *permission as i32).collect();
+        self.issue(user_id, &state, permissions)
+    }
+
+    fn issue(&self, user_id: UserId, state: &UserState, perms: Vec<i32>) -> Actor {
         let now = self.source.now().unix_timestamp();
         let lifetime = i64::try_from(LIFETIME.as_secs()).expect("600 fits");
         let claims = Claims {
@@ -161,7 +172,7 @@ impl World {
             sub: user_id,
             sid: self.source.new_id::<tidings_ids::kind::LoginSession>() as LoginSessionId,
             epoch: state.token_epoch,
-            perms: state.permissions.clone(),
+            perms,
             bot: state.is_bot,
             iat: now,
             nbf: now,
@@ -183,9 +194,15 @@ impl World {
 
     /// A role that `creator` makes.
     pub async fn role(&self, creator: &Actor, name: &str, permissions: &[Permission]) -> RoleId {
+        self.ranked_role(creator, name, permissions, 0).await
+    }
+
+    /// The same for one that stands higher.
+    pub async fn ranked_role(&self, creator: &Actor, name: &str, permissions: &[Permission], rank: i32) -> RoleId {
         let request = CreateRoleRequest {
             name: name.to_owned(),
             permissions: permissions.iter().map(|permission| *permission as i32).collect(),
+            rank,
             ..CreateRoleRequest::default()
         };
         let role = self

@@ -1,0 +1,255 @@
+//! Who may do what to roles and users: the rules, without a database.
+//!
+//! [`judge`] is the only place that decides it. The RPCs that change something ask it in the transaction of the effect, and
+//! `AccessService` asks it for a decision and the rules that led there, so that what is told and what is done never differ.
+
+use tidings_proto_common::v1::Permission;
+
+use crate::{
+    error::{Error, PermissionNumber},
+    permissions::Permissions,
+    role::{Rank, Role},
+    user::Status,
+};
+
+/// Who wants to do something, as stored now.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// Whether the account may act.
+    pub status: Status,
+    /// What the account's roles allow together.
+    pub permissions: Permissions,
+    /// The highest rank of the account's roles.
+    pub rank: Rank,
+    /// What the caller's token reaches, which may be less; `None` where no token is in play.
+    pub reach: Option<Permissions>,
+}
+
+/// What somebody wants to do. What it is to be done to is `None` where there is no such thing.
+#[derive(Debug, Clone, Copy)]
+pub enum Deed<'a> {
+    /// Something that asks for this permission and nothing else; [`Permission::Unspecified`] asks for none.
+    Use(Permission),
+    /// Something done to a user's account, besides giving and taking roles.
+    ActOnUser {
+        /// What it asks for; [`Permission::Unspecified`] where users do it to themselves.
+        permission: Permission,
+        /// The rank of the user.
+        user: Option<Rank>,
+        /// Whether the account is the last active admin's and would not be active afterwards.
+        last_admin: bool,
+    },
+    /// A new role.
+    CreateRole {
+        /// What it will allow.
+        permissions: &'a Permissions,
+        /// How high it will stand.
+        rank: Rank,
+    },
+    /// A role becomes another.
+    UpdateRole {
+        /// Before.
+        before: Option<&'a Role>,
+        /// After.
+        after: Option<&'a Role>,
+    },
+    /// A role goes.
+    DeleteRole(Option<&'a Role>),
+    /// A user gets a role.
+    AssignRole {
+        /// The role.
+        role: Option<&'a Role>,
+        /// The rank of the user.
+        user: Option<Rank>,
+    },
+    /// A user loses a role.
+    UnassignRole {
+        /// The role.
+        role: Option<&'a Role>,
+        /// The rank of the user.
+        user: Option<Rank>,
+        /// Whether it is `admin` and nobody else who is active holds it.
+        last_admin: bool,
+    },
+}
+
+/// A rule that a deed was held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// The actor's account may act.
+    AccountActive(Status),
+    /// The actor's roles allow it.
+    PermissionHeld(Permission),
+    /// The actor's token reaches it.
+    PermissionInToken(Permission),
+    /// There is such a role.
+    RoleExists,
+    /// There is such a user.
+    UserExists,
+    /// The role is not one that stays as it is.
+    RoleChangeable,
+    /// The actor holds what would be given or taken; otherwise the first permission that is lacking.
+    GrantHeld(Option<PermissionNumber>),
+    /// The actor does not stand below the role.
+    RankReachesRole {
+        /// The actor's.
+        actor: Rank,
+        /// The role's.
+        role: Rank,
+    },
+    /// The actor does not stand below the user.
+    RankReachesUser {
+        /// The actor's.
+        actor: Rank,
+        /// The user's.
+        user: Rank,
+    },
+    /// Somebody active holds `admin` afterwards.
+    AdminRemains,
+}
+
+/// How a deed was judged.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The rules in order, up to the first that is not met; whether each is met.
+    #[cfg_attr(not(test), expect(dead_code, reason = "AccessService, which comes next, tells them"))]
+    pub findings: Vec<(Rule, bool)>,
+    /// Nothing where it may be done, or why not.
+    pub outcome: Result<(), Error>,
+}
+
+/// Judges a deed.
+#[must_use]
+pub fn judge(actor: &Actor, deed: Deed<'_>) -> Verdict {
+    let mut trial = Trial {
+        actor,
+        findings: Vec::new(),
+    };
+    let outcome = trial.judge(deed);
+    Verdict {
+        findings: trial.findings,
+        outcome,
+    }
+}
+
+/// A deed being held to one rule after the other.
+struct Trial<'a> {
+    actor: &'a Actor,
+    findings: Vec<(Rule, bool)>,
+}
+
+impl Trial<'_> {
+    fn judge(&mut self, deed: Deed<'_>) -> Result<(), Error> {
+        let status = self.actor.status;
+        let active = status == Status::Active;
+        self.hold_to(Rule::AccountActive(status), active, Error::CallerInactive)?;
+        match deed {
+            Deed::Use(permission) => self.permission(permission),
+            Deed::ActOnUser {
+                permission,
+                user,
+                last_admin,
+            } => {
+                self.permission(permission)?;
+                self.user(user)?;
+                self.admin_remains(last_admin)
+            }
+            Deed::CreateRole { permissions, rank } => {
+                self.permission(Permission::RolesManage)?;
+                self.grant(permissions)?;
+                self.role_rank(rank)
+            }
+            Deed::UpdateRole { before, after } => {
+                self.permission(Permission::RolesManage)?;
+                let before = self.role(before)?;
+                let after = after.unwrap_or(before);
+                self.changeable(before)?;
+                self.grant(&after.permissions.changed_from(&before.permissions))?;
+                self.role_rank(before.rank)?;
+                self.role_rank(after.rank)
+            }
+            Deed::DeleteRole(role) => {
+                self.permission(Permission::RolesManage)?;
+                let role = self.role(role)?;
+                self.changeable(role)?;
+                self.grant(&role.permissions)?;
+                self.role_rank(role.rank)
+            }
+            Deed::AssignRole { role, user } => {
+                self.permission(Permission::RolesManage)?;
+                self.role_of_user(role, user)
+            }
+            Deed::UnassignRole { role, user, last_admin } => {
+                self.permission(Permission::RolesManage)?;
+                self.role_of_user(role, user)?;
+                self.admin_remains(last_admin)
+            }
+        }
+    }
+
+    fn role_of_user(&mut self, role: Option<&Role>, user: Option<Rank>) -> Result<(), Error> {
+        let role = self.role(role)?;
+        self.hold_to(Rule::UserExists, user.is_some(), Error::NotFound)?;
+        self.grant(&role.permissions)?;
+        self.role_rank(role.rank)?;
+        self.user(user)
+    }
+
+    fn permission(&mut self, permission: Permission) -> Result<(), Error> {
+        if permission == Permission::Unspecified {
+            return Ok(());
+        }
+        let refusal = || Error::PermissionMissing(permission as i32);
+        let held = self.actor.permissions.has(permission);
+        self.hold_to(Rule::PermissionHeld(permission), held, refusal())?;
+        match &self.actor.reach {
+            Some(reach) => self.hold_to(Rule::PermissionInToken(permission), reach.has(permission), refusal()),
+            None => Ok(()),
+        }
+    }
+
+    fn role<'r>(&mut self, role: Option<&'r Role>) -> Result<&'r Role, Error> {
+        self.hold_to(Rule::RoleExists, role.is_some(), Error::NotFound)?;
+        role.ok_or(Error::NotFound)
+    }
+
+    fn changeable(&mut self, role: &Role) -> Result<(), Error> {
+        self.hold_to(Rule::RoleChangeable, !role.built_in, Error::BuiltIn)
+    }
+
+    /// Nobody gives or takes what they do not hold, nor with a token what it does not reach.
+    fn grant(&mut self, permissions: &Permissions) -> Result<(), Error> {
+        let missing = self.actor.permissions.first_missing(permissions);
+        let missing = missing.or_else(|| self.actor.reach.as_ref()?.first_missing(permissions));
+        let refusal = Error::PermissionMissing(missing.unwrap_or_default());
+        self.hold_to(Rule::GrantHeld(missing), missing.is_none(), refusal)
+    }
+
+    fn role_rank(&mut self, role: Rank) -> Result<(), Error> {
+        let actor = self.actor.rank;
+        self.hold_to(Rule::RankReachesRole { actor, role }, actor >= role, Error::RankTooLow)
+    }
+
+    fn user(&mut self, user: Option<Rank>) -> Result<(), Error> {
+        let Some(user) = user else {
+            return self.hold_to(Rule::UserExists, false, Error::NotFound);
+        };
+        if !self.findings.contains(&(Rule::UserExists, true)) {
+            self.hold_to(Rule::UserExists, true, Error::NotFound)?;
+        }
+        let actor = self.actor.rank;
+        self.hold_to(Rule::RankReachesUser { actor, user }, actor >= user, Error::RankTooLow)
+    }
+
+    fn admin_remains(&mut self, last_admin: bool) -> Result<(), Error> {
+        self.hold_to(Rule::AdminRemains, !last_admin, Error::LastAdmin)
+    }
+
+    fn hold_to(&mut self, rule: Rule, met: bool, refusal: Error) -> Result<(), Error> {
+        self.findings.push((rule, met));
+        if met { Ok(()) } else { Err(refusal) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

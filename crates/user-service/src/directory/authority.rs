@@ -1,0 +1,125 @@
+//! What [`crate::authority`] decides by, read from what is stored now: an access token may be a second behind.
+
+use tidings_ids::{RoleId, UserId};
+use tidings_proto_common::v1::Permission;
+
+use super::{Change, Directory};
+use crate::{
+    authority::{Actor, Deed, judge},
+    error::Error,
+    role::{ADMIN, Rank},
+    store::{assignments, roles, users},
+};
+
+impl Directory {
+    /// Whether the actor may act on the target as far as ranks go.
+    pub(crate) async fn check_authority(&self, actor: UserId, target: UserId) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        let judged = actor_of(&mut connection, actor, None).await?;
+        let user = users::rank(&mut *connection, target).await?;
+        let deed = Deed::ActOnUser {
+            permission: Permission::Unspecified,
+            user,
+            last_admin: false,
+        };
+        judge(&judged, deed).outcome
+    }
+}
+
+/// Who asks for a change, as stored now.
+pub(super) async fn actor(tx: &mut sqlx::PgConnection, change: &Change) -> Result<Actor, Error> {
+    actor_of(tx, change.caller, Some(change.reach.clone())).await
+}
+
+/// A user as stored now. Somebody who is no more is an account that may not act.
+pub(super) async fn actor_of(
+    connection: &mut sqlx::PgConnection,
+    user_id: UserId,
+    reach: Option<crate::permissions::Permissions>,
+) -> Result<Actor, Error> {
+    let standing = users::standing(connection, user_id)
+        .await?
+        .ok_or(Error::CallerInactive)?;
+    Ok(Actor {
+        status: standing.status,
+        permissions: standing.permissions.into(),
+        rank: standing.rank,
+        reach,
+    })
+}
+
+/// Refuses the change unless the caller holds the permission.
+pub(super) async fn permitted(
+    tx: &mut sqlx::PgConnection,
+    change: &Change,
+    permission: Permission,
+) -> Result<(), Error> {
+    judge(&actor(tx, change).await?, Deed::Use(permission)).outcome
+}
+
+/// Refuses the change unless the caller may act so on the user, whose row is locked: holds the permission and is not of a lower
+/// rank.
+pub(super) async fn may_act_on(
+    tx: &mut sqlx::PgConnection,
+    change: &Change,
+    permission: Permission,
+    user_id: UserId,
+) -> Result<(), Error> {
+    let actor = actor(tx, change).await?;
+    let deed = Deed::ActOnUser {
+        permission,
+        user: users::rank(&mut *tx, user_id).await?,
+        last_admin: false,
+    };
+    judge(&actor, deed).outcome
+}
+
+/// The same where the account will not be active afterwards (suspension, deletion): it must not be the last admin's. `admin` must
+/// have been locked by [`lock_admins`] before the user's row, so that of the last two admins only one can go.
+// Suspension and deletion are to use it.
+#[allow(dead_code, reason = "suspension and deletion use it")]
+pub(super) async fn may_end(
+    tx: &mut sqlx::PgConnection,
+    change: &Change,
+    permission: Permission,
+    user_id: UserId,
+) -> Result<(), Error> {
+    let actor = actor(tx, change).await?;
+    let deed = Deed::ActOnUser {
+        permission,
+        user: users::rank(&mut *tx, user_id).await?,
+        last_admin: is_last_admin(&mut *tx, user_id).await?,
+    };
+    judge(&actor, deed).outcome
+}
+
+/// Locks who is an admin, and with it that somebody is: first of all locks in a transaction that takes an admin's power.
+#[allow(dead_code, reason = "suspension and deletion use it")]
+pub(super) async fn lock_admins(tx: &mut sqlx::PgConnection) -> Result<(), Error> {
+    roles::lock(tx, ADMIN).await?.map(drop).ok_or(Error::NotFound)
+}
+
+/// Whether the user holds `admin` and nobody else does who may act.
+pub(super) async fn is_last_admin(connection: &mut sqlx::PgConnection, user_id: UserId) -> Result<bool, Error> {
+    Ok(assignments::holds(&mut *connection, user_id, ADMIN).await?
+        && !assignments::has_admin_besides(connection, user_id).await?)
+}
+
+/// The same if it is `admin` that would be taken.
+pub(super) async fn takes_last_admin(
+    connection: &mut sqlx::PgConnection,
+    user_id: UserId,
+    role_id: RoleId,
+) -> Result<bool, Error> {
+    if role_id == ADMIN {
+        is_last_admin(connection, user_id).await
+    } else {
+        Ok(false)
+    }
+}
+
+/// The rank of a user whose roles can change, whose row is locked; `None` where there is no such user.
+pub(super) async fn lock_rank(tx: &mut sqlx::PgConnection, user_id: UserId) -> Result<Option<Rank>, Error> {
+    users::lock(tx, user_id).await?;
+    users::rank(tx, user_id).await
+}

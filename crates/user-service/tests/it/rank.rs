@@ -1,0 +1,362 @@
+//! Who may do what to whom: every actor, target and action, against a table written by hand (`reliability.md` A13).
+
+use tidings_ids::{RoleId, UserId};
+use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
+use tidings_proto_user::v1::{
+    AssignRoleRequest, CheckAuthorityRequest, CreateRoleRequest, DeleteRoleRequest, ListRolesRequest, Role,
+    UnassignRoleRequest, UpdateRoleRequest, UpdateUserRequest,
+};
+use tonic::Status;
+
+use crate::support::{Actor, World, detail, reason};
+
+/// The roles, in the order of the table's rows and columns: what each is called, allows, and how high it stands.
+const ROLES: [(&str, Option<(&[P], i32)>); 8] = [
+    ("admin", None),
+    ("chief", Some((&[P::UsersManage, P::RolesRead, P::RolesManage], 500))),
+    ("crown", Some((&[], 700))),
+    ("clerk", Some((&[P::RolesRead, P::RolesManage], 100))),
+    ("aide", Some((&[P::RolesRead], 100))),
+    ("low", Some((&[P::RolesManage], 0))),
+    ("member", None),
+    ("bot", None),
+];
+
+/// What is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// Create a role that allows as much and stands as high.
+    Create,
+    /// Describe the role otherwise.
+    Describe,
+    /// Delete the role.
+    Delete,
+    /// Give the role to somebody who has none but `member`.
+    Assign,
+    /// Take the role from somebody who has only this.
+    Unassign,
+    /// Give a role that is nothing to somebody who has only this role.
+    AssignTrifle,
+    /// Change the profile of somebody who has only this role.
+    Profile,
+    /// Be somebody of higher rank, or of the same, to who has only this role.
+    Authority,
+}
+
+/// A row an actor, a column a target, both in the order of [`ROLES`]: `.` is done, `P` is `PERMISSION_MISSING`, `R` is
+/// `RANK_TOO_LOW`, `K` is `KIND_UNSUITABLE`.
+const TABLE: [(Action, [&str; 8]); 8] = [
+    (
+        Action::Create,
+        [
+            "........", "P.R...PP", "PPPPPPPP", "PPR...PP", "PPPPPPPP", "PPRPP.PP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Describe,
+        [
+            "K.....KK", "K.R...KK", "PPPPPPPP", "KRR...KK", "PPPPPPPP", "KRRRR.KK", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Delete,
+        [
+            "K.....KK", "K.R...KK", "PPPPPPPP", "KPR...KK", "PPPPPPPP", "KPRPP.KK", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Assign,
+        [
+            "........", "P.R...PP", "PPPPPPPP", "PPR...PP", "PPPPPPPP", "PPRPP.PP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Unassign,
+        [
+            "........", "P.R...PP", "PPPPPPPP", "PPR...PP", "PPPPPPPP", "PPRPP.PP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::AssignTrifle,
+        [
+            "........", "R.R.....", "PPPPPPPP", "RRR.....", "PPPPPPPP", "RRRRR...", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Profile,
+        [
+            "........", "R.R.....", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Authority,
+        [
+            "........", "R.R.....", "R.......", "RRR.....", "RRR.....", "RRRRR...", "RRRRR...", "RRRRR...",
+        ],
+    ),
+];
+
+fn expected(letter: char) -> Option<R> {
+    match letter {
+        '.' => None,
+        'P' => Some(R::PermissionMissing),
+        'R' => Some(R::RankTooLow),
+        'K' => Some(R::KindUnsuitable),
+        other => panic!("{other} is not in the table's words"),
+    }
+}
+
+/// Somebody for each role, and a role that is nothing.
+struct Stage {
+    world: World,
+    ruth: Actor,
+    actors: Vec<Actor>,
+    trifle: RoleId,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let world = World::begin().await;
+        let ruth = world.register("ruth", &["admin"]).await;
+        let mut actors = Vec::new();
+        for (name, custom) in ROLES {
+            if let Some((permissions, rank)) = custom {
+                world.ranked_role(&ruth, name, permissions, rank).await;
+            }
+            actors.push(world.register(&format!("actor-{name}"), &[name]).await);
+        }
+        let trifle = world.role(&ruth, "trifle", &[]).await;
+        Self {
+            world,
+            ruth,
+            actors,
+            trifle,
+        }
+    }
+
+    async fn roles(&self) -> Vec<Role> {
+        let mut client = self.world.roles();
+        let listed = client.list_roles(self.ruth.asks(ListRolesRequest::default())).await;
+        let listed = listed.expect("listed").into_inner().roles;
+        let find = |name: &str| listed.iter().find(|role| role.name == name).cloned().expect("there");
+        ROLES.iter().map(|(name, _)| find(name)).collect()
+    }
+
+    /// Somebody who has only this role, or only `member`.
+    async fn holder(&self, case: &str, role: &str) -> UserId {
+        self.world.register(case, &[role]).await.user_id
+    }
+
+    /// Tries it. `case` is a name that nothing else has.
+    async fn act(&self, action: Action, actor: &Actor, role: &Role, case: &str) -> Result<(), Status> {
+        let (world, role_id) = (&self.world, role.role_id.clone());
+        match action {
+            Action::Create => {
+                let request = CreateRoleRequest {
+                    name: case.to_owned(),
+                    permissions: role.permissions.clone(),
+                    rank: role.rank,
+                    ..CreateRoleRequest::default()
+                };
+                world.roles().create_role(actor.asks(request)).await.map(drop)
+            }
+            Action::Describe => {
+                let request = UpdateRoleRequest {
+                    role_id,
+                    description: case.to_owned(),
+                    ..UpdateRoleRequest::default()
+                };
+                world.roles().update_role(actor.asks(request)).await.map(drop)
+            }
+            Action::Delete => {
+                let role_id = if role.built_in {
+                    role_id
+                } else {
+                    let like = CreateRoleRequest {
+                        name: case.to_owned(),
+                        permissions: role.permissions.clone(),
+                        rank: role.rank,
+                        ..CreateRoleRequest::default()
+                    };
+                    let created = world.roles().create_role(self.ruth.asks(like)).await;
+                    created.expect("created").into_inner().role.expect("a role").role_id
+                };
+                let request = DeleteRoleRequest {
+                    role_id,
+                    ..DeleteRoleRequest::default()
+                };
+                world.roles().delete_role(actor.asks(request)).await.map(drop)
+            }
+            Action::Assign | Action::AssignTrifle => {
+                let trifle = action == Action::AssignTrifle;
+                let request = AssignRoleRequest {
+                    user_id: self
+                        .holder(case, if trifle { &role.name } else { "member" })
+                        .await
+                        .to_string(),
+                    role_id: if trifle { self.trifle.to_string() } else { role_id },
+                    request_id: String::new(),
+                };
+                world.roles().assign_role(actor.asks(request)).await.map(drop)
+            }
+            Action::Unassign => {
+                let request = UnassignRoleRequest {
+                    user_id: self.holder(case, &role.name).await.to_string(),
+                    role_id,
+                    request_id: String::new(),
+                };
+                world.roles().unassign_role(actor.asks(request)).await.map(drop)
+            }
+            Action::Profile => {
+                let request = UpdateUserRequest {
+                    user_id: self.holder(case, &role.name).await.to_string(),
+                    bio: "x".to_owned(),
+                    ..UpdateUserRequest::default()
+                };
+                world.users().update_user(actor.asks(request)).await.map(drop)
+            }
+            Action::Authority => {
+                let request = CheckAuthorityRequest {
+                    actor_user_id: actor.user_id.to_string(),
+                    target_user_id: self.holder(case, &role.name).await.to_string(),
+                };
+                world.provisioning().check_authority(request).await.map(drop)
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_actor_does_to_every_target_what_the_table_says_and_nothing_else() {
+    let stage = Stage::set().await;
+    let roles = stage.roles().await;
+    let mut wrong = Vec::new();
+    let mut tried = 0;
+    for (action, rows) in TABLE {
+        for (actor, row) in stage.actors.iter().zip(rows) {
+            assert_eq!(row.len(), ROLES.len());
+            for (role, letter) in roles.iter().zip(row.chars()) {
+                tried += 1;
+                let outcome = stage.act(action, actor, role, &format!("case{tried}")).await;
+                let told = outcome.is_err().then(|| reason(outcome));
+                if told != expected(letter) {
+                    let name = ROLES[stage
+                        .actors
+                        .iter()
+                        .position(|other| other.user_id == actor.user_id)
+                        .unwrap()]
+                    .0;
+                    wrong.push(format!("{name} {action:?} {}: {told:?}, not {letter}", role.name));
+                }
+            }
+        }
+    }
+    assert_eq!(tried, TABLE.len() * ROLES.len() * ROLES.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_rank_is_stored_told_and_changed() {
+    let stage = Stage::set().await;
+    let ranks: Vec<_> = stage.roles().await.iter().map(|role| role.rank).collect();
+    assert_eq!(ranks, [1_000, 500, 700, 100, 100, 0, 0, 0]);
+
+    let world = &stage.world;
+    let update = |rank, paths: &[&str]| UpdateRoleRequest {
+        role_id: stage.trifle.to_string(),
+        rank,
+        update_mask: Some(prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        }),
+        ..UpdateRoleRequest::default()
+    };
+    let chief = &stage.actors[1];
+    let change = async |rank| {
+        let changed = world.roles().update_role(chief.asks(update(rank, &["rank"]))).await?;
+        Ok(changed.into_inner().role.expect("a role").rank)
+    };
+    assert_eq!(change(500).await.unwrap(), 500, "as high as oneself");
+    assert_eq!(reason(change(501).await), R::RankTooLow);
+    assert_eq!(change(0).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_highest_role_counts() {
+    let stage = Stage::set().await;
+    let world = &stage.world;
+    let both = world.register("both", &["low", "crown"]).await;
+    let clerk = world.register("some-clerk", &["clerk"]).await;
+    let check = async |actor: &Actor, target: &Actor| {
+        let request = CheckAuthorityRequest {
+            actor_user_id: actor.user_id.to_string(),
+            target_user_id: target.user_id.to_string(),
+        };
+        world.provisioning().check_authority(request).await
+    };
+    check(&both, &clerk).await.expect("of higher rank");
+    assert_eq!(reason(check(&clerk, &both).await), R::RankTooLow);
+    check(&clerk, &clerk).await.expect("oneself");
+}
+
+#[tokio::test]
+async fn authority_is_asked_about_people_who_are_there() {
+    let stage = Stage::set().await;
+    let world = &stage.world;
+    let pending = world.registration("pending");
+    world.provisioning().create_user(pending.clone()).await.unwrap();
+    let ask = async |actor: &str, target: &str| {
+        let request = CheckAuthorityRequest {
+            actor_user_id: actor.to_owned(),
+            target_user_id: target.to_owned(),
+        };
+        world.provisioning().check_authority(request).await
+    };
+    let ruth = stage.ruth.user_id.to_string();
+    for target in [world.absent(), pending.user_id.clone()] {
+        assert_eq!(reason(ask(&ruth, &target).await), R::NotFound);
+    }
+    for actor in [world.absent(), pending.user_id] {
+        assert_eq!(reason(ask(&actor, &ruth).await), R::LoginSessionRevoked);
+    }
+    assert_eq!(reason(ask("x", "").await), R::FieldInvalid);
+    let request = CheckAuthorityRequest::default();
+    let mut chat = world.provisioning_as(tidings_authn::Service::Chat);
+    assert_eq!(reason(chat.check_authority(request).await), R::PermissionMissing);
+}
+
+#[tokio::test]
+async fn a_token_for_a_part_gives_no_more_than_that_part() {
+    let stage = Stage::set().await;
+    let world = &stage.world;
+    let scoped = world.log_in_with(stage.ruth.user_id, &[P::RolesManage]).await;
+    let create = |permissions: &[P]| CreateRoleRequest {
+        name: "mine".to_owned(),
+        permissions: permissions.iter().map(|permission| *permission as i32).collect(),
+        ..CreateRoleRequest::default()
+    };
+    let refused = world.roles().create_role(scoped.asks(create(&[P::UsersManage]))).await;
+    assert_eq!(detail(&refused, "permission"), "USERS_MANAGE");
+    let admin = AssignRoleRequest {
+        user_id: stage.actors[6].user_id.to_string(),
+        role_id: stage.roles().await[0].role_id.clone(),
+        request_id: String::new(),
+    };
+    assert_eq!(
+        reason(world.roles().assign_role(scoped.asks(admin)).await),
+        R::PermissionMissing
+    );
+    let another = UpdateUserRequest {
+        user_id: stage.actors[6].user_id.to_string(),
+        bio: "x".to_owned(),
+        ..UpdateUserRequest::default()
+    };
+    assert_eq!(
+        reason(world.users().update_user(scoped.asks(another)).await),
+        R::PermissionMissing
+    );
+    world
+        .roles()
+        .create_role(scoped.asks(create(&[P::RolesManage])))
+        .await
+        .expect("within the part");
+}
