@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidings_db::{Pool, Schema, requests};
-use tidings_ids::{LoginSessionId, RequestId, Source};
+use tidings_ids::{LoginSessionId, RequestId, Source, UserId};
 use tidings_rpc::Environment;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
@@ -72,6 +72,16 @@ impl Auth {
         }
     }
 
+    /// Claims the call's `request_id` in the transaction of its effect. False when a concurrent duplicate has done it all.
+    pub(crate) async fn claim(&self, tx: &mut sqlx::PgConnection, call: Option<&Repeatable>) -> Result<bool, Error> {
+        let Some(call) = call else { return Ok(true) };
+        match requests::claim(tx, Schema::Auth, &call.key(), &requests::Outcome::default(), self.now()).await? {
+            requests::Claimed::Fresh => Ok(true),
+            requests::Claimed::Replay(_) => Ok(false),
+            requests::Claimed::Reused => Err(Error::RequestIdReused),
+        }
+    }
+
     /// A place at which a test can stop a registration, as if the process had died there.
     #[cfg(feature = "testing")]
     pub(crate) async fn crash_point(&self, step: crate::Step) -> Result<(), Error> {
@@ -87,19 +97,39 @@ impl Auth {
     }
 }
 
-/// An unauthenticated call that may be repeated: its `request_id` counts for the RPC and the identifier that it names.
+/// A call that may be repeated. Its `request_id` counts for the RPC and the account that calls, or without one the identifier
+/// that it names.
 #[derive(Debug, Clone)]
 pub(crate) struct Repeatable {
+    /// The account that calls; empty where there is none.
+    pub caller: String,
     pub method: &'static str,
+    /// What a call without a caller names; empty where there is a caller.
     pub identifier: String,
     pub request_id: RequestId,
     pub request_hash: [u8; 32],
 }
 
 impl Repeatable {
+    /// A call of this account, if it has an id.
+    pub(crate) fn by(
+        caller: UserId,
+        method: &'static str,
+        request_id: Option<RequestId>,
+        request_hash: [u8; 32],
+    ) -> Option<Self> {
+        request_id.map(|request_id| Self {
+            caller: caller.to_string(),
+            method,
+            identifier: String::new(),
+            request_id,
+            request_hash,
+        })
+    }
+
     pub(crate) fn key(&self) -> requests::Key<'_> {
         requests::Key {
-            caller: "",
+            caller: &self.caller,
             method: self.method,
             scope: &self.identifier,
             request_id: self.request_id.uuid(),

@@ -66,6 +66,7 @@ pub async fn ensure_bot(service: &Service, bot: NewAccount) -> Result<UserId, Pr
         ..RegisterRequest::default()
     };
     let call = Repeatable {
+        caller: String::new(),
         method: ENSURE_BOT,
         identifier: identity.username.clone(),
         request_id: RequestId::from_uuid(Uuid::nil()),

@@ -37,7 +37,7 @@ pub(crate) async fn request_mail(
         return Ok(());
     }
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        if claim(auth, &mut *tx, call).await? {
+        if auth.claim(&mut *tx, call).await? {
             enqueue(auth, &mut *tx, kind, email_key, None).await?;
         }
         Ok(())
@@ -80,7 +80,7 @@ pub(crate) async fn reset_password(
     let password_hash = auth.passwords.hash(new_password, auth.source()).await?;
 
     let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        if !claim(auth, &mut *tx, call).await? {
+        if !auth.claim(&mut *tx, call).await? {
             return Ok(None);
         }
         let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?.user_id;
@@ -109,7 +109,7 @@ pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option
     }
     let hash = token_hash(token);
     let user_id = transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        if !claim(auth, &mut *tx, call).await? {
+        if !auth.claim(&mut *tx, call).await? {
             return Ok(None);
         }
         let Owner { user_id, email_key } = lock_owner(auth, &mut *tx, hash, Purpose::VerifyEmail).await?;
@@ -124,16 +124,6 @@ pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option
     match user_id {
         Some(user_id) => registration::activate(auth, user_id).await,
         None => Ok(()),
-    }
-}
-
-/// Claims the call's `request_id`. False when a concurrent duplicate has done it all.
-async fn claim(auth: &Auth, tx: &mut sqlx::PgConnection, call: Option<&Repeatable>) -> Result<bool, Error> {
-    let Some(call) = call else { return Ok(true) };
-    match requests::claim(tx, Schema::Auth, &call.key(), &requests::Outcome::default(), auth.now()).await? {
-        requests::Claimed::Fresh => Ok(true),
-        requests::Claimed::Replay(_) => Ok(false),
-        requests::Claimed::Reused => Err(Error::RequestIdReused),
     }
 }
 

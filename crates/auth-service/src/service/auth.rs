@@ -45,6 +45,7 @@ impl AuthService for Rpcs {
         };
         request.request_id.clear();
         let call = request_id.map(|request_id| Repeatable {
+            caller: String::new(),
             method: REGISTER,
             identifier: username.as_str().to_owned(),
             request_id,

@@ -100,6 +100,7 @@ impl Rpcs {
         };
         let identifier = email.key().to_owned();
         let call = request_id.map(|request_id| Repeatable {
+            caller: String::new(),
             method,
             identifier,
             request_id,
@@ -116,6 +117,7 @@ impl Rpcs {
             .collect();
         let request_hash = self.auth.env.hasher.hash(method, &VerifyEmailRequest::default());
         Repeatable {
+            caller: String::new(),
             method,
             identifier,
             request_id,
