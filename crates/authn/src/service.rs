@@ -39,6 +39,31 @@ impl Service {
         }
     }
 
+    /// What its certificate names where services speak TLS. The domain is reserved for private use, and needs no name server:
+    /// where a service is reached is a setting of its own.
+    #[must_use]
+    pub const fn host(self) -> &'static str {
+        match self {
+            Self::Auth => "auth.tidings.internal",
+            Self::User => "user.tidings.internal",
+            Self::Chat => "chat.tidings.internal",
+            Self::Message => "message.tidings.internal",
+            Self::Gateway => "gateway.tidings.internal",
+        }
+    }
+
+    /// Whether it makes calls to `callee` on behalf of users, by the call graph (`design.md` section 2). RPCs between services
+    /// name their callers themselves.
+    #[must_use]
+    pub const fn calls(self, callee: Self) -> bool {
+        match self {
+            Self::Gateway => true,
+            Self::Auth => matches!(callee, Self::User),
+            Self::Chat => matches!(callee, Self::User | Self::Message),
+            Self::User | Self::Message => false,
+        }
+    }
+
     /// The service with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

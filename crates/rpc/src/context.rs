@@ -26,6 +26,10 @@ pub(crate) struct CallContext {
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
+/// The service that the certificate of the call's connection names, where services speak TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Certified(pub Service);
+
 /// The user that the call acts for.
 ///
 /// # Errors

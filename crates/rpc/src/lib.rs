@@ -10,6 +10,7 @@
 //! | [`App`] | a service with health, reflection and the middleware |
 //! | [`Peer`] | calls to other services, over the network or within the process |
 //! | [`serve`](fn@serve), [`Drain`] | a port with limits, and how a process stops |
+//! | [`tls`] | TLS between services and at the public port |
 //!
 //! # Adding an RPC
 //!
@@ -34,7 +35,10 @@ pub mod problem;
 mod rate;
 mod serve;
 mod stack;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod text;
+pub mod tls;
 mod violations;
 
 pub use app::{App, Health};
@@ -48,6 +52,7 @@ pub use peer::{CLIENT_HEADER, Peer, SERVICE_HEADER, Slot};
 pub use policy::{Policies, Policy};
 pub use problem::Problem;
 pub use rate::{RateKey, RateLimits};
-pub use serve::{PortLimits, listen, serve};
+pub use serve::{Listener, PortLimits, listen, serve};
 pub use stack::{RELEASE_HEADER, Stack};
+pub use tls::{MutualTls, PublicTls, TlsFiles};
 pub use violations::{Violation, Violations};

@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Problem, Stack, context::CALL, deadline};
+use crate::{MutualTls, Problem, Stack, context::CALL, deadline};
 
 /// Carries the proof of which service calls.
 pub const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-tidings-service");
@@ -71,7 +71,7 @@ impl Slot {
 }
 
 impl Peer {
-    /// A connection is given up when it takes longer than this.
+    /// A connection is given up when it takes longer than this, its TLS handshake included.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// An idle connection is probed this often, so that a peer that vanished is noticed.
@@ -90,18 +90,46 @@ impl Peer {
         address: &str,
         identity: Arc<ServiceIdentity>,
     ) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(address.to_owned())?
-            .connect_timeout(Self::CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Self::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(Self::KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+        let channel = Self::endpoint(address)?.connect_lazy();
         Ok(Self {
             callee,
             identity,
             transport: Transport::Remote(channel),
         })
+    }
+
+    /// The peer at an address such as `https://127.0.0.1:7711`, over TLS. Its certificate must name the service, wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// When the address is no URL.
+    pub fn remote_over_tls(
+        callee: Service,
+        address: &str,
+        identity: Arc<ServiceIdentity>,
+        tls: &MutualTls,
+    ) -> Result<Self, tonic::transport::Error> {
+        // The connector speaks TLS whatever the scheme is; tonic must not try to.
+        let plain = address.strip_prefix("https://").map(|rest| format!("http://{rest}"));
+        let origin = format!("https://{}", callee.host());
+        let channel = Self::endpoint(plain.as_deref().unwrap_or(address))?
+            .origin(origin.parse().expect("a scheme and a host name make a URL"))
+            .connect_with_connector_lazy(tls.connector(callee));
+        Ok(Self {
+            callee,
+            identity,
+            transport: Transport::Remote(channel),
+        })
+    }
+
+    fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(address.to_owned())?
+            .connect_timeout(Self::CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Self::KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(Self::KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        Ok(endpoint)
     }
 
     /// The peer in this place of the same process.

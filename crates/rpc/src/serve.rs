@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
@@ -22,6 +23,7 @@ use hyper_util::{
 use parking_lot::Mutex;
 use tidings_ids::Source;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::Instant,
@@ -29,7 +31,10 @@ use tokio::{
 use tonic::body::Body;
 use tower::Service;
 
-use crate::{Drain, context::ClientAddress};
+use crate::{
+    Drain, MutualTls, PublicTls,
+    context::{Certified, ClientAddress},
+};
 
 /// What one port takes.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +67,50 @@ impl PortLimits {
     };
 }
 
+/// A port that is listened on, and what is spoken below HTTP there.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    security: Security,
+}
+
+#[derive(Debug, Clone)]
+enum Security {
+    Plain,
+    Mutual(MutualTls),
+    Public(PublicTls),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self {
+            socket,
+            security: Security::Plain,
+        }
+    }
+}
+
+impl Listener {
+    /// Takes only callers with a certificate of a service, where there is TLS between services.
+    #[must_use]
+    pub fn mutual(socket: TcpListener, tls: Option<MutualTls>) -> Self {
+        let security = tls.map_or(Security::Plain, Security::Mutual);
+        Self { socket, security }
+    }
+
+    /// Speaks TLS with clients, where the public port has a certificate.
+    #[must_use]
+    pub fn public(socket: TcpListener, tls: Option<PublicTls>) -> Self {
+        let security = tls.map_or(Security::Plain, Security::Public);
+        Self { socket, security }
+    }
+}
+
 /// A connection that sends nothing for this long at its start is closed.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A TLS handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection on which no call has begun for this long after its first byte is closed: a preface that never ends.
 const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -90,7 +137,7 @@ const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
 ///
 /// When the port cannot be accepted from at all.
 pub async fn serve<S>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     limits: PortLimits,
     drain: Drain,
@@ -100,19 +147,22 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
+    let Listener { socket, security } = listener.into();
     let port = Port {
         builder: builder(limits),
+        security,
         connections: Arc::new(Semaphore::new(limits.connections_max)),
         by_address: Arc::default(),
         limits,
         drain,
         source,
     };
-    port.accept_until_drained(listener, service).await
+    port.accept_until_drained(socket, service).await
 }
 
 struct Port {
     builder: auto::Builder<TokioExecutor>,
+    security: Security,
     connections: Arc<Semaphore>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     limits: PortLimits,
@@ -167,6 +217,7 @@ impl Port {
             };
             let connection = Connection {
                 builder: self.builder.clone(),
+                security: self.security.clone(),
                 drain: self.drain.clone(),
                 age_max: CONNECTION_AGE_MAX.mul_f64(0.9 + 0.2 * self.source.fraction()),
             };
@@ -213,6 +264,7 @@ impl Drop for Counted {
 
 struct Connection {
     builder: auto::Builder<TokioExecutor>,
+    security: Security,
     drain: Drain,
     age_max: Duration,
 }
@@ -232,21 +284,49 @@ impl Connection {
         if !matches!(first, Ok(Ok(1..))) || stream.set_nodelay(true).is_err() {
             return;
         }
-        let called = Arc::new(AtomicBool::new(false));
         let service = Attributed {
             service,
             address,
-            called: Arc::clone(&called),
+            certified: None,
+            called: Arc::default(),
         };
-        self.drive(stream, service, &called).await;
+        match &self.security {
+            Security::Plain => self.drive(stream, service).await,
+            Security::Mutual(tls) => match self.handshake(tls.accept(stream)).await {
+                Some(Ok((stream, caller))) => {
+                    let certified = Some(Certified(caller));
+                    self.drive(stream, Attributed { certified, ..service }).await;
+                }
+                // Only services know this port.
+                Some(Err(error)) => tracing::warn!(%address, %error, "a caller was refused at the TLS handshake"),
+                None => {}
+            },
+            Security::Public(tls) => match self.handshake(tls.accept(stream)).await {
+                Some(Ok(stream)) => self.drive(stream, service).await,
+                Some(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
+                None => {}
+            },
+        }
+    }
+
+    /// The handshake's outcome; nothing when the process stops meanwhile.
+    async fn handshake<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
+        tokio::select! {
+            outcome = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => {
+                Some(outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+            }
+            () = self.drain.begun() => None,
+        }
     }
 
     /// Runs the protocol until the peer leaves, the connection is too old, nothing is ever called, or the process stops.
-    async fn drive<S>(&self, stream: TcpStream, service: Attributed<S>, called: &AtomicBool)
+    async fn drive<I, S>(&self, stream: I, service: Attributed<S>)
     where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
+        let called = Arc::clone(&service.called);
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let begun = Instant::now();
         let first_call = tokio::time::sleep_until(begun + FIRST_CALL_TIMEOUT);
@@ -286,6 +366,7 @@ impl Connection {
 struct Attributed<S> {
     service: S,
     address: SocketAddr,
+    certified: Option<Certified>,
     called: Arc<AtomicBool>,
 }
 
@@ -304,6 +385,9 @@ where
         request
             .extensions_mut()
             .insert(ClientAddress(self.address.ip().to_canonical()));
+        if let Some(certified) = self.certified {
+            request.extensions_mut().insert(certified);
+        }
         let service = self.service.clone();
         Box::pin(tower::ServiceExt::oneshot(service, request))
     }

@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 use crate::{
     Environment, Policies, Problem,
     body::RequestBody,
-    context::{CALL, CallContext, ClientAddress},
+    context::{CALL, CallContext, Certified, ClientAddress},
     deadline,
     environment::OVERLOAD_WAIT,
     failures::Failures,
@@ -142,6 +142,7 @@ impl Stack {
             &policy,
             &parts.headers,
             parts.extensions.get::<ClientAddress>().copied(),
+            parts.extensions.get::<Certified>().map(|certified| certified.0),
         )?;
         log.identified(identified.user.as_deref(), identified.service);
 
@@ -193,8 +194,13 @@ impl Shared {
         policy: &Policy,
         headers: &HeaderMap,
         socket: Option<ClientAddress>,
+        certified: Option<Service>,
     ) -> Result<Identified, Problem> {
         let service = self.calling_service(headers)?;
+        if certified.is_some() && service.is_some_and(|claimed| certified != Some(claimed)) {
+            // A token that was stolen from another service (`reliability.md` A20).
+            return Err(Refusal::ServiceNotPermitted.into());
+        }
         let mut identified = Identified {
             address: socket,
             ..Identified::default()
@@ -213,6 +219,10 @@ impl Shared {
                 identified.service = Some(service);
             }
             Authentication::User => {
+                if certified.is_some_and(|caller| !caller.calls(self.environment.service)) {
+                    // Users' calls come from where the call graph has them come from, whoever's token they carry (B104).
+                    return Err(Refusal::ServiceNotPermitted.into());
+                }
                 let caller = self.verify(bearer(headers)?, identified.rate_key())?;
                 if policy.permission != Permission::Unspecified && !caller.holds(policy.permission) {
                     let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");

@@ -4,3 +4,4 @@ mod contract;
 mod drain;
 mod stack;
 mod support;
+mod tls;

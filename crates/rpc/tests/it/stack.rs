@@ -13,7 +13,7 @@ use crate::support::{Handle, Port, environment, stack, until};
 
 const INFO: &str = "/tidings.gateway.v1.GatewayService/GetServerInfo";
 
-fn reason(status: &Status) -> String {
+pub fn reason(status: &Status) -> String {
     status
         .get_details_error_info()
         .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"))
