@@ -18,6 +18,9 @@
 //! ```
 
 mod cancel;
+#[path = "../e2e/matrix/cast.rs"]
+#[expect(dead_code, reason = "some of the cast play in the matrix only")]
+mod cast;
 mod chance;
 mod dev;
 mod drain;
@@ -25,8 +28,8 @@ mod hold;
 mod kill;
 #[path = "../replay.rs"]
 mod replay;
-#[path = "../e2e/matrix/rows.rs"]
+#[path = "../e2e/matrix/rows/mod.rs"]
 mod rows;
 #[path = "../e2e/matrix/scene.rs"]
-#[expect(dead_code, reason = "some of the cast play in the matrix only")]
+#[expect(dead_code, reason = "what is there is looked at in the matrix only")]
 mod scene;

@@ -2,6 +2,7 @@ use std::sync::LazyLock;
 
 use prost::{Message as _, bytes::Buf as _};
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use tidings_proto_common::v1::Idempotency;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -35,6 +36,28 @@ pub fn descriptors() -> &'static DescriptorPool {
         pool
     });
     &POOL
+}
+
+/// How an RPC may be retried, as its descriptor says.
+///
+/// # Panics
+///
+/// When it does not say so.
+#[must_use]
+pub fn idempotency(method: &Method) -> Idempotency {
+    let extension = method
+        .parent_pool()
+        .get_extension_by_name("tidings.common.v1.rpc")
+        .expect("our own option");
+    let options = method.options();
+    let declared = options.get_extension(&extension);
+    let number = declared
+        .as_message()
+        .and_then(|policy| policy.get_field_by_name("idempotency")?.as_enum_number());
+    number
+        .and_then(|number| Idempotency::try_from(number).ok())
+        .filter(|idempotency| *idempotency != Idempotency::Unspecified)
+        .unwrap_or_else(|| panic!("{} does not declare whether it can be repeated", method.full_name()))
 }
 
 /// Calls any RPC by its descriptor.

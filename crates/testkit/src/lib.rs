@@ -26,7 +26,7 @@ mod suite;
 mod wait;
 
 pub use actor::{Actor, Connection, request_id};
-pub use api::{Api, Method, descriptors};
+pub use api::{Api, Method, descriptors, idempotency};
 pub use built::built;
 pub use errors::{assert_contract, reason_of};
 pub use forge::Forge;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use tidings_testkit::Suite;
 
-use crate::matrix::scene::{Cast, Needs, Scene};
+use crate::matrix::{
+    cast::Cast,
+    scene::{Needs, Scene},
+};
 
 /// A body for an RPC, and the field that the refusal must name: none where there is no field to name.
 struct Form {

@@ -1,3 +1,5 @@
+use prost_reflect::MessageDescriptor;
+
 use super::fields::Field;
 
 /// What a field of a request is, which decides what is bad for it.
@@ -273,5 +275,14 @@ impl Kind {
     /// The names of all lines of the table.
     pub fn lines() -> impl Iterator<Item = &'static str> {
         KINDS.iter().map(|(name, _)| *name)
+    }
+}
+
+/// The fields that a change can name, by the comment on its mask.
+pub fn changeable(request: &MessageDescriptor) -> &'static [&'static str] {
+    let mask = Field::top(request, "update_mask");
+    match mask.and_then(|mask| Kind::of(request.name(), &mask)) {
+        Some(Kind::UpdateMask(paths)) => paths,
+        other => panic!("{} has no mask in the table, but {other:?}", request.name()),
     }
 }

@@ -11,7 +11,7 @@ use tidings_testkit::{Method, reason_of};
 use tonic::Code;
 
 use super::{documented::Documented, judge::breach, world::Stage};
-use crate::matrix::scene::Cast;
+use crate::matrix::cast::Cast;
 
 /// One body, and the headers beside it.
 struct Malformed {

@@ -32,14 +32,13 @@ use tidings_testkit::{Api, Method, Process, Shape, Suite};
 
 use self::{
     documented::Documented,
-    fields::Field,
     judge::judge,
     kinds::Kind,
-    state::State,
     values::{Case, Wants, cases},
     world::{Pages, Stage, World},
 };
-use crate::matrix::{is_internal, scene::Cast};
+pub use self::{fields::Field, kinds::changeable, state::State};
+use crate::matrix::{cast::Cast, is_internal};
 
 /// RPCs that are played at once.
 const AT_ONCE: usize = 8;

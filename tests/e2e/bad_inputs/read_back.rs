@@ -5,7 +5,7 @@ use super::{
     fields::{Field, find},
     world::call,
 };
-use crate::matrix::scene::Cast;
+use crate::matrix::cast::Cast;
 
 /// By which RPC what was written is read, and the ids that this takes.
 const READERS: &[(&str, &str, &[&str])] = &[

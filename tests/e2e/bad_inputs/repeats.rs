@@ -5,7 +5,7 @@ use tidings_proto_common::v1::ErrorReason;
 use tidings_testkit::{reason_of, request_id};
 
 use super::{documented::Documented, fields::Field, judge::breach, kinds::Kind, world::Stage};
-use crate::matrix::scene::Cast;
+use crate::matrix::cast::Cast;
 
 /// What decides within what a `request_id` is known, and what stays out of its hash.
 const NOT_HASHED: [&str; 7] = [

@@ -8,9 +8,10 @@ use tidings_testkit::{Actor, Method, request_id};
 
 use super::{fields::find, kinds::Thing};
 use crate::matrix::{
+    cast::Cast,
     policies,
-    rows::{ROWS, Relation},
-    scene::{Cast, Needs, Scene},
+    rows::{Relation, row_of},
+    scene::{Needs, Scene},
 };
 
 /// What there is that the callers here have nothing to do with.
@@ -201,10 +202,7 @@ impl Stage {
     /// Sets everything up for a good call.
     pub async fn set(cast: &Cast, method: &Method) -> Self {
         let name = method.full_name();
-        let row = ROWS
-            .iter()
-            .find(|row| format!("tidings.{}", row.rpc) == name)
-            .unwrap_or_else(|| panic!("{name} has no row in the matrix"));
+        let row = row_of(name);
         let base = BASES.iter().find(|(rpc, ..)| *rpc == name);
         let (needs, template) = base.map_or((row.needs, row.request), |(_, needs, template)| (*needs, *template));
         let who = who(method, row.relation, needs);

@@ -3,29 +3,38 @@ use tidings_rpc::Policies;
 use tidings_testkit::Method;
 use tonic::Code;
 
-use super::{UNKNOWN, is_internal, rows::Relation, scene::Role};
+use super::{Door, UNKNOWN, cast::Role, is_internal, policy, rows::Relation};
 
 /// What a cell must answer.
 #[derive(Debug)]
 pub enum Expected {
     /// OK.
     Ok,
+    /// Whatever the handler says of an empty request: the caller has come that far.
+    Reached,
     /// This code with one of these reasons.
     Refused(Code, &'static [ErrorReason]),
 }
 
 /// What the policy in the proto and the relation in the table say.
-pub fn expected(policies: &Policies, method: &Method, relation: Relation, role: Role) -> Expected {
+pub fn expected(policies: &Policies, method: &Method, relation: Relation, role: Role, door: Door) -> Expected {
     use ErrorReason as R;
-    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-    let policy = policies.get(&path).expect("every RPC has a policy");
+    let policy = policy(policies, method);
     if is_internal(method) {
-        return Expected::Refused(Code::Unimplemented, &[R::MethodUnknown]);
+        return match (door, role) {
+            (Door::Gateway, _) => Expected::Refused(Code::Unimplemented, &[R::MethodUnknown]),
+            // The end user's token opens nothing between services, whoever the user is.
+            (Door::Service, Role::Service) => Expected::Reached,
+            (Door::Service, _) => Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]),
+        };
     }
     if policy.authentication == Authentication::User {
         match role {
-            Role::Anonymous => return Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]),
+            // Who the service is does not count: only the user does (G19).
+            Role::Anonymous | Role::Service => return Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]),
             Role::Expired => return Expected::Refused(Code::Unauthenticated, &[R::TokenExpired]),
+            Role::Revoked => return Expected::Refused(Code::Unauthenticated, &[R::LoginSessionRevoked]),
+            Role::Forged => return Expected::Refused(Code::Unauthenticated, &[R::TokenInvalid]),
             _ => {}
         }
         if policy.permission != Permission::Unspecified && !holds(role, policy.permission) {
@@ -38,32 +47,34 @@ pub fn expected(policies: &Policies, method: &Method, relation: Relation, role: 
 /// What the roles of the deployment hold from the start, by `api.md` and the proto's comments.
 fn holds(role: Role, permission: Permission) -> bool {
     let members = [Permission::UsersList, Permission::GroupsCreate, Permission::ChatsCreate];
-    role == Role::Admin || members.contains(&permission)
+    match role {
+        Role::Admin => true,
+        role if role.is_bot() => permission == Permission::ResponsesCreate,
+        _ => members.contains(&permission),
+    }
 }
 
 fn of_relation(relation: Relation, role: Role) -> Expected {
     use ErrorReason as R;
+    let unknown = Expected::Refused(UNKNOWN, &[R::NotFound]);
+    let denied = Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]);
+    let is_member = matches!(role, Role::Member | Role::Moderator | Role::Owner | Role::BotInside);
     match (relation, role) {
         (Relation::Anyone, _) => Expected::Ok,
-        (Relation::Member, Role::Member | Role::Owner) => Expected::Ok,
-        (Relation::Manager | Relation::Sender, Role::Owner) => Expected::Ok,
-        (Relation::Manager, Role::Member) => {
-            Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing, R::RankTooLow])
-        }
-        (Relation::Sender, Role::Member) => Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]),
-        (Relation::Leaver, Role::Member) => Expected::Ok,
-        (Relation::Leaver, Role::Owner) => Expected::Refused(Code::FailedPrecondition, &[R::LastOwner]),
-        (Relation::Responder, Role::Owner | Role::Member) => {
-            Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing])
-        }
-        // A role of the deployment opens no chat, `admin` included.
-        (Relation::Member | Relation::Manager | Relation::Sender | Relation::Leaver | Relation::Responder, _) => {
-            Expected::Refused(UNKNOWN, &[R::NotFound])
-        }
-        (Relation::Himself, Role::Owner) => Expected::Ok,
-        (Relation::Himself, Role::Admin) => Expected::Ok,
-        (Relation::Himself, _) => Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]),
+        (Relation::Himself, Role::Owner | Role::Admin) => Expected::Ok,
+        (Relation::Himself, _) => denied,
         (Relation::OnlyHimself, Role::Owner) => Expected::Ok,
-        (Relation::OnlyHimself, _) => Expected::Refused(UNKNOWN, &[R::NotFound]),
+        (Relation::OnlyHimself, _) => unknown,
+        // All that follows is about a chat or group: a role of the deployment opens none, `admin` included.
+        _ if !is_member => unknown,
+        (Relation::Member, _) => Expected::Ok,
+        (Relation::Manager, Role::Owner | Role::Moderator) => Expected::Ok,
+        (Relation::Manager, _) => Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing, R::RankTooLow]),
+        (Relation::OnlyOwner | Relation::Sender, Role::Owner) => Expected::Ok,
+        (Relation::OnlyOwner | Relation::Sender, _) => denied,
+        (Relation::Leaver, Role::Owner) => Expected::Refused(Code::FailedPrecondition, &[R::LastOwner]),
+        (Relation::Leaver, _) => Expected::Ok,
+        (Relation::Responder, Role::BotInside) => Expected::Ok,
+        (Relation::Responder, _) => denied,
     }
 }

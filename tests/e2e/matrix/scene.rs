@@ -2,45 +2,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tidings_proto_auth::v1::{RequestEmailVerificationRequest, RequestPasswordResetRequest};
-use tidings_proto_chat::v1::{CreateChatSessionRequest, RemoveChatMemberRequest};
+use tidings_proto_chat::v1::{
+    AddChatMemberRequest, AddMemberRequest, CreateChatSessionRequest, RemoveChatMemberRequest,
+};
+use tidings_proto_common::v1::ChatRole;
 use tidings_proto_message::v1::{
     CompleteUploadRequest, CreateResponseRequest, CreateUploadRequest, MessageType, SendMessageRequest,
 };
 use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest};
-use tidings_testkit::{Actor, Api, Forge, Suite, mail, request_id, until_some};
-use tonic::transport::Channel;
+use tidings_testkit::{Actor, mail, request_id, until_some};
 
-/// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Nobody: no token.
-    Anonymous,
-    /// The owner with a token whose time is over.
-    Expired,
-    /// A user who has nothing to do with the scene.
-    Stranger,
-    /// A member of the scene's chat and group.
-    Member,
-    /// Somebody who was a member.
-    Removed,
-    /// The owner of the scene's things.
-    Owner,
-    /// An administrator of the deployment who is no member.
-    Admin,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Anonymous,
-        Self::Expired,
-        Self::Stranger,
-        Self::Member,
-        Self::Removed,
-        Self::Owner,
-        Self::Admin,
-    ];
-}
+use super::cast::Cast;
 
 /// What must be there before a call makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,107 +42,6 @@ pub enum Needs {
     /// A group with a chat, and a finished attachment in it.
     Attachment,
 }
-
-/// Those who play in every scene.
-pub struct Cast {
-    pub api: Api,
-    pub channel: Channel,
-    mails: std::path::PathBuf,
-    pub owner: Actor,
-    pub member: Actor,
-    pub second: Actor,
-    pub removed: Actor,
-    pub stranger: Actor,
-    pub admin: Actor,
-    pub assistant: Actor,
-    pub expired: String,
-    /// Set where the membership check is made to say yes to everybody.
-    plant: Option<tidings_db::Pool>,
-}
-
-impl Cast {
-    /// Registers everybody.
-    pub async fn gather(suite: &Suite) -> Self {
-        let channel = suite.channel();
-        let register = async |name: &str| Actor::register(&channel, name).await;
-        let owner = register("owner").await;
-        Self {
-            api: Api::new(channel.clone()),
-            mails: suite.mail_folder(),
-            member: register("member").await,
-            second: register("second").await,
-            removed: register("removed").await,
-            stranger: register("stranger").await,
-            assistant: register("assistant").await,
-            admin: suite.administrator().await,
-            expired: Forge::set_up(suite, &owner).await.expired(&owner),
-            owner,
-            channel,
-            plant: None,
-        }
-    }
-
-    /// The same where everybody counts as a member of everything, as if the check always said yes.
-    pub async fn gather_where_all_are_members(suite: &Suite) -> Self {
-        let plant = Some(suite.database().pool());
-        Self {
-            plant,
-            ..Self::gather(suite).await
-        }
-    }
-
-    /// The token that somebody calls with.
-    pub fn token_of(&self, role: Role) -> Option<String> {
-        match role {
-            Role::Anonymous => None,
-            Role::Expired => Some(self.expired.clone()),
-            _ => self.actor(role).map(|actor| actor.access_token.clone()),
-        }
-    }
-
-    /// The token of a user like the one in this role who plays in no other cell, for calls that end login sessions.
-    pub async fn own_token_of(&self, role: Role) -> Option<String> {
-        match role {
-            Role::Anonymous | Role::Expired => self.token_of(role),
-            _ => Some(Actor::register(&self.channel, "leaving").await.access_token),
-        }
-    }
-
-    fn actor(&self, role: Role) -> Option<&Actor> {
-        match role {
-            Role::Anonymous => None,
-            Role::Expired | Role::Owner => Some(&self.owner),
-            Role::Stranger => Some(&self.stranger),
-            Role::Member => Some(&self.member),
-            Role::Removed => Some(&self.removed),
-            Role::Admin => Some(&self.admin),
-        }
-    }
-
-    /// Puts everybody into the audience, behind the back of the services.
-    async fn plant_memberships(&self, audience_id: &str) {
-        let Some(pool) = &self.plant else { return };
-        for user in [&self.stranger, &self.removed, &self.admin] {
-            for statement in PLANTS {
-                sqlx::query(statement)
-                    .bind(audience_id)
-                    .bind(&user.user_id)
-                    .bind(&self.owner.user_id)
-                    .execute(pool)
-                    .await
-                    .expect("plants");
-            }
-        }
-    }
-}
-
-/// Copies the owner's row in the audience for another user, in both services that keep one.
-const PLANTS: [&str; 2] = [
-    "insert into messages.members select (jsonb_populate_record(m, jsonb_build_object('user_id', $2))).* \
-     from messages.members m where m.audience_id = $1::uuid and m.user_id = $3::uuid on conflict do nothing",
-    "insert into chats.members select (jsonb_populate_record(m, jsonb_build_object('user_id', $2))).* \
-     from chats.members m where m.audience_id = $1::uuid and m.user_id = $3::uuid on conflict do nothing",
-];
 
 /// What is there in one cell, by the names that the table uses.
 #[derive(Clone)]
@@ -235,10 +106,16 @@ impl Scene {
     }
 
     async fn group(&mut self, cast: &Cast) {
-        let chat = cast
-            .owner
-            .group_chat(&[&cast.member, &cast.second, &cast.removed])
-            .await;
+        let members = [&cast.member, &cast.second, &cast.removed, &cast.bot_inside];
+        let chat = cast.owner.group_chat(&members).await;
+        let appoint = AddMemberRequest {
+            group_id: chat.group_id.clone(),
+            user_id: cast.moderator.user_id.clone(),
+            role: ChatRole::Admin.into(),
+            request_id: request_id(),
+        };
+        let appointed = cast.owner.memberships().add_member(appoint).await;
+        appointed.expect("the owner appoints an admin");
         let message = cast
             .owner
             .send(&chat.chat_id, "the owner's")
@@ -255,10 +132,16 @@ impl Scene {
     }
 
     async fn conversation(&mut self, cast: &Cast) {
-        let chat = cast
-            .owner
-            .conversation(&[&cast.member, &cast.second, &cast.removed])
-            .await;
+        let members = [&cast.member, &cast.second, &cast.removed, &cast.bot_inside];
+        let chat = cast.owner.conversation(&members).await;
+        let appoint = AddChatMemberRequest {
+            chat_id: chat.chat_id.clone(),
+            user_id: cast.moderator.user_id.clone(),
+            role: ChatRole::Admin.into(),
+            request_id: request_id(),
+        };
+        let appointed = cast.owner.chats().add_chat_member(appoint).await;
+        appointed.expect("the owner appoints an admin");
         let remove = RemoveChatMemberRequest {
             chat_id: chat.chat_id.clone(),
             user_id: cast.removed.user_id.clone(),

@@ -9,12 +9,13 @@ use tidings_authn::{Service, ServiceIdentity, SuiteSecret};
 use tidings_ids::Source;
 use tidings_proto_common::v1::{Authentication, Idempotency, Permission};
 use tidings_rpc::{Policies, Policy};
-use tidings_testkit::{Actor, Api, Method, Process, Shape, Suite, request_id};
+use tidings_testkit::{Actor, Api, Method, Process, Shape, Suite, idempotency, request_id};
 use tonic::Status;
 
 use crate::{
-    rows::{ROWS, Relation, Row},
-    scene::{Cast, Needs, Role, Scene},
+    cast::{Cast, Role},
+    rows::{Relation, Row, row_of},
+    scene::{Needs, Scene},
 };
 
 /// Requests where that of the matrix would change nothing, and those between services, which the matrix only refuses. `{newcomer}` is
@@ -99,13 +100,12 @@ pub fn all() -> Vec<Call> {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             let policy = policies.get(&path).expect("every RPC declares its policy").clone();
             let name = method.full_name().trim_start_matches("tidings.");
-            let row = ROWS.iter().find(|row| row.rpc == name);
             let Row {
                 relation,
                 needs,
                 request,
                 ..
-            } = row.unwrap_or_else(|| panic!("{name} has no row in the matrix"));
+            } = row_of(name);
             let otherwise = OTHERWISE.iter().find(|(rpc, ..)| *rpc == name);
             let (needs, template) = otherwise.map_or((*needs, *request), |(_, needs, request)| (*needs, *request));
             Call {
@@ -251,22 +251,6 @@ pub fn suite_secret(suite: &Suite) -> SuiteSecret {
 
 fn package(method: &Method) -> &str {
     method.full_name().split('.').nth(1).expect("tidings.<package>.v1")
-}
-
-fn idempotency(method: &Method) -> Idempotency {
-    let extension = method
-        .parent_pool()
-        .get_extension_by_name("tidings.common.v1.rpc")
-        .expect("our own option");
-    let options = method.options();
-    let declared = options.get_extension(&extension);
-    let number = declared
-        .as_message()
-        .and_then(|policy| policy.get_field_by_name("idempotency")?.as_enum_number());
-    number
-        .and_then(|number| Idempotency::try_from(number).ok())
-        .filter(|idempotency| *idempotency != Idempotency::Unspecified)
-        .unwrap_or_else(|| panic!("{} does not declare whether it can be repeated", method.full_name()))
 }
 
 fn policies() -> Policies {

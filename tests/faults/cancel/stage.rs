@@ -14,7 +14,7 @@ use super::{
     calls::{Call, Ready},
     effects::{Effect, SETTLE_LIMIT, Tables, difference, twice},
 };
-use crate::scene::Cast;
+use crate::cast::Cast;
 
 /// A call that is repeated is answered for good within this.
 pub const REPEAT_LIMIT: Duration = Duration::from_secs(20);
