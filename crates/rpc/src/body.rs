@@ -1,19 +1,17 @@
-//! Bodies of requests and responses, with the limits that tonic does not set.
+//! Bodies of requests, with the limits that tonic does not set.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tidings_proto_common::v1::ErrorReason;
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 
-use crate::{Drain, Problem};
+use crate::Problem;
 
 /// A request's body that ends when a message in it is announced larger than its RPC takes, before the message is read, when a
 /// second message begins that its RPC does not take, and when the call's time is over, however slowly bytes arrive.
@@ -149,93 +147,6 @@ impl http_body::Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// A streamed response's body. It ends at the deadline that the client named and when the process stops, and says how it ended
-/// when it is dropped.
-pub(crate) struct StreamedBody<F: FnOnce(Option<Status>)> {
-    inner: Body,
-    deadline: Option<Pin<Box<Sleep>>>,
-    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
-    ended: bool,
-    status: Option<Status>,
-    on_end: Option<F>,
-}
-
-/// When the process stops, streams end themselves and say how far they were. Those that do not, as health checks, end after this.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-impl<F: FnOnce(Option<Status>)> StreamedBody<F> {
-    /// `on_end` gets the status that the stream ended with, or `None` when the client went away.
-    pub(crate) fn new(inner: Body, deadline: Option<Instant>, drain: Drain, on_end: F) -> Self {
-        let stopping = async move {
-            drain.begun().await;
-            tokio::time::sleep(FAREWELL).await;
-        };
-        let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self {
-            inner,
-            deadline,
-            stopping: Box::pin(stopping),
-            ended: false,
-            status: None,
-            on_end: Some(on_end),
-        }
-    }
-}
-
-impl<F: FnOnce(Option<Status>) + Unpin> http_body::Body for StreamedBody<F> {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let over = this
-            .deadline
-            .as_mut()
-            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-        let reason = if over {
-            Some(ErrorReason::DeadlineExceeded)
-        } else {
-            let stopping = this.stopping.as_mut().poll(cx).is_ready();
-            stopping.then_some(ErrorReason::Draining)
-        };
-        if let Some(reason) = reason {
-            let status = Status::from(Problem::new(reason));
-            let mut trailers = HeaderMap::new();
-            let written = status.add_header(&mut trailers);
-            this.ended = true;
-            this.status = Some(status);
-            return Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))));
-        }
-        let frame = Pin::new(&mut this.inner).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.status = Status::from_header_map(trailers);
-                }
-            }
-            Poll::Ready(Some(Err(status))) => this.status = Some(status.clone()),
-            Poll::Ready(None) => this.ended = true,
-            Poll::Pending => {}
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
-    }
-}
-
-impl<F: FnOnce(Option<Status>)> Drop for StreamedBody<F> {
-    fn drop(&mut self) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end(self.status.take());
-        }
     }
 }
 

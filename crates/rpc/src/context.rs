@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderValue;
 use tidings_authn::{Caller, Service};
-use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_common::v1::{AuditCategory, ErrorReason};
 use tokio::time::Instant;
 
 use crate::Problem;
@@ -20,6 +20,23 @@ pub(crate) struct CallContext {
     pub deadline: Instant,
     /// The user's own access token, so that a peer decides on the user and not on us.
     pub authorization: Option<HeaderValue>,
+    /// What the audit trail tells of it.
+    pub origin: Arc<Origin>,
+}
+
+/// Which call it is and who makes it, as the audit trail tells it.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The RPC's name, as `tidings.auth.v1.AuthService/Login`.
+    pub method: Arc<str>,
+    /// The heading under which its effect is recorded.
+    pub audit_category: AuditCategory,
+    /// The user, where the policy asks for one.
+    pub caller: Option<Arc<Caller>>,
+    /// The service, where the policy asks for one.
+    pub service: Option<Service>,
+    /// The client's address, where the transport has one.
+    pub address: Option<IpAddr>,
 }
 
 /// The address that a call came from: the client's, also where a gateway of the suite forwarded it.
@@ -50,6 +67,12 @@ pub fn calling_service<T>(request: &tonic::Request<T>) -> Option<Service> {
 #[must_use]
 pub fn client_address<T>(request: &tonic::Request<T>) -> Option<IpAddr> {
     request.extensions().get::<ClientAddress>().map(|address| address.0)
+}
+
+/// Which call is being served, and whose; `None` outside of calls.
+#[must_use]
+pub fn origin() -> Option<Arc<Origin>> {
+    CALL.try_with(|call| Arc::clone(&call.origin)).ok()
 }
 
 /// When the time of the current call is over; `None` outside of calls.

@@ -2,12 +2,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use tidings_authn::{Caller, Service};
+use tidings_proto_common::v1::AuditCategory;
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tracing::{Span, field};
 
-use crate::{Drain, body::StreamedBody, normalise::status_of, policy::Policy, stack::StreamGuard};
+use crate::{Drain, Origin, normalise::status_of, policy::Policy, stack::StreamGuard, streamed::StreamedBody};
 
 /// The one line that a call leaves in the log, at its end: which RPC, how it ended, how long it took, who called. Nothing of the
 /// request or the response stands in it.
@@ -19,6 +20,7 @@ pub(crate) struct CallLog {
     user: Option<String>,
     login_session: Option<String>,
     caller_service: Option<Service>,
+    origin: Option<Arc<Origin>>,
     /// Set when the line is written, or is going to be at the end of a stream.
     told: bool,
 }
@@ -41,6 +43,7 @@ impl CallLog {
             user: None,
             login_session: None,
             caller_service: None,
+            origin: None,
             told: false,
         }
     }
@@ -64,11 +67,24 @@ impl CallLog {
         }
     }
 
+    /// Which call it is and whose, as far as that is known by now.
+    pub(crate) fn origin(&mut self, origin: Arc<Origin>) {
+        self.origin = Some(origin);
+    }
+
+    /// Whose call was denied, if it was, and its RPC is one whose effects are recorded.
+    pub(crate) fn denied(&self, status: &Status) -> Option<Arc<Origin>> {
+        let recorded = |origin: &&Arc<Origin>| origin.audit_category != AuditCategory::None;
+        let denied = status.code() == Code::PermissionDenied;
+        self.origin.as_ref().filter(|_| denied).filter(recorded).cloned()
+    }
+
     /// Follows a streamed response to its end, where the line is written and `guard` is let go.
     pub(crate) fn follow_stream(
         &mut self,
         response: Response<Body>,
         deadline: Option<Instant>,
+        stalled_after: Duration,
         drain: Drain,
         guard: StreamGuard,
     ) -> Response<Body> {
@@ -78,7 +94,7 @@ impl CallLog {
         self.told = true;
         let line = self.line();
         response.map(|body| {
-            Body::new(StreamedBody::new(body, deadline, drain, move |status| {
+            Body::new(StreamedBody::new(body, deadline, stalled_after, drain, move |status| {
                 line.write(&status.unwrap_or_else(gone));
                 drop(guard);
             }))

@@ -20,13 +20,15 @@ use tokio::{
     time::Instant,
 };
 use tonic::{Code, Status, body::Body, service::Routes};
+use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
 use crate::{
     Environment, Policies, Problem,
     body::RequestBody,
-    context::{CALL, CallContext, Certified, ClientAddress},
+    context::{CALL, CallContext, Certified, ClientAddress, Origin},
     deadline,
+    denials::Denial,
     environment::OVERLOAD_WAIT,
     failures::Failures,
     normalise::{normalise, status_of},
@@ -103,14 +105,17 @@ impl Stack {
     pub async fn handle(self, request: Request<Body>) -> Response<Body> {
         // 1. One span and one log line a call. The span continues the caller's trace.
         let mut log = CallLog::begin(self.shared.environment.service, &request);
-        let span = log.span().clone();
+        let (span, shared) = (log.span().clone(), Arc::clone(&self.shared));
         let outcome = self.guarded(request, &mut log).instrument(span).await;
         let response = outcome.unwrap_or_else(|problem| Status::from(problem).into_http());
 
         // 10. Statuses that tonic made are brought into the contract; a defect names the trace that tells of it.
         let response = match status_of(&response).map(|status| normalise(&status).unwrap_or(status)) {
             Some(status) if status.code() == Code::Internal => defect(log.span()).into_http(),
-            Some(status) if status.code() != Code::Ok => status.into_http(),
+            Some(status) if status.code() != Code::Ok => {
+                shared.tell_if_denied(&status, &log);
+                status.into_http()
+            }
             _ => response,
         };
         log.answered(response)
@@ -124,6 +129,8 @@ impl Stack {
         let policy = shared.policies.get(parts.uri.path()).cloned();
         let policy = policy.ok_or_else(|| Problem::new(ErrorReason::MethodUnknown))?;
         log.method(&policy);
+
+        log.origin(Arc::new(Identified::default().origin(&policy)));
 
         // 3. Only gRPC is spoken here. tonic would take any content type for it.
         if !is_grpc(&parts.headers) {
@@ -145,6 +152,9 @@ impl Stack {
             parts.extensions.get::<Certified>().map(|certified| certified.0),
         )?;
         log.identified(identified.user.as_deref(), identified.service);
+        let origin = Arc::new(identified.origin(&policy));
+        log.origin(Arc::clone(&origin));
+        permit(&policy, identified.user.as_deref())?;
 
         // 6. How often this caller calls.
         shared.rates.check(policy.rate_class, identified.rate_key())?;
@@ -166,6 +176,7 @@ impl Stack {
         let context = CallContext {
             deadline,
             authorization,
+            origin,
         };
         let handler = CALL
             .scope(context, self.routes.clone().call_infallible(request))
@@ -182,7 +193,7 @@ impl Stack {
             }
             Admission::Stream(guard) => {
                 let drain = shared.environment.drain.clone();
-                log.follow_stream(response, named, drain, guard)
+                log.follow_stream(response, named, shared.environment.limits.stalled_after, drain, guard)
             }
         })
     }
@@ -223,16 +234,22 @@ impl Shared {
                     // Users' calls come from where the call graph has them come from, whoever's token they carry (B104).
                     return Err(Refusal::ServiceNotPermitted.into());
                 }
-                let caller = self.verify(bearer(headers)?, identified.rate_key())?;
-                if policy.permission != Permission::Unspecified && !caller.holds(policy.permission) {
-                    let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
-                    return Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name));
-                }
-                identified.user = Some(caller);
+                identified.user = Some(self.verify(bearer(headers)?, identified.rate_key())?);
             }
             Authentication::Unspecified => return Err(Problem::new(ErrorReason::MethodUnknown)),
         }
         Ok(identified)
+    }
+
+    /// Tells the audit trail of a call that was denied, where its RPC is one whose effects are recorded (`reliability.md` A73).
+    fn tell_if_denied(&self, status: &Status, log: &CallLog) {
+        let Some(origin) = log.denied(status) else { return };
+        self.environment.denials.tell(Denial {
+            origin,
+            trace_id: tidings_telemetry::trace_id(log.span()),
+            reason: status.get_details_error_info().map(|info| info.reason).unwrap_or_default(),
+            time: self.environment.source.now(),
+        });
     }
 
     /// The user that an access token proves. Its signature is checked only if few from this network were forged of late.
@@ -344,6 +361,16 @@ impl Identified {
         }
     }
 
+    fn origin(&self, policy: &Policy) -> Origin {
+        Origin {
+            method: Arc::clone(&policy.method),
+            audit_category: policy.audit_category,
+            caller: self.user.clone(),
+            service: self.service,
+            address: self.address.map(|address| address.0),
+        }
+    }
+
     fn attach(self, extensions: &mut http::Extensions) {
         if let Some(user) = self.user {
             extensions.insert(user);
@@ -385,6 +412,16 @@ impl Drop for StreamGuard {
             }
         }
     }
+}
+
+/// Whether the user may call the RPC at all.
+fn permit(policy: &Policy, user: Option<&Caller>) -> Result<(), Problem> {
+    let may = |user: &Caller| policy.permission == Permission::Unspecified || user.holds(policy.permission);
+    if user.is_none_or(may) {
+        return Ok(());
+    }
+    let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
+    Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name))
 }
 
 /// What a caller learns of a defect: where to find it in our logs.
