@@ -13,7 +13,7 @@
 
 use aws_lc_rs::digest::{self, SHA256};
 use tidings_db::Schema;
-use tidings_proto_common::v1::AuditActorKind;
+use tidings_proto_common::v1::{AuditActorKind, AuditOutcome};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -86,10 +86,10 @@ pub(crate) fn login_session_id(actor: &Actor) -> Option<Uuid> {
 }
 
 /// The outcome, as the trail keeps and shows it.
-pub(crate) fn outcome(outcome: &Outcome) -> tidings_proto_common::v1::AuditOutcome {
+pub(crate) fn outcome(outcome: &Outcome) -> AuditOutcome {
     match outcome {
-        Outcome::Done => tidings_proto_common::v1::AuditOutcome::Done,
-        Outcome::Refused(_) => tidings_proto_common::v1::AuditOutcome::Refused,
+        Outcome::Done => AuditOutcome::Done,
+        Outcome::Refused(_) => AuditOutcome::Refused,
     }
 }
 
@@ -102,25 +102,27 @@ pub(crate) fn reason(outcome: &Outcome) -> &str {
 }
 
 /// A time as the number that stands for it, as exact as Postgres keeps it.
-pub(crate) fn micros(time: OffsetDateTime) -> i64 {
+fn micros(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> Hash {
+fn sha256(bytes: &[u8]) -> Hash {
     let digest = digest::digest(&SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-struct Bytes(Vec<u8>);
+/// Fields one after the other, each with its length.
+#[derive(Default)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Bytes {
-    fn field(&mut self, bytes: &[u8]) {
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).expect("an event is far below 4 GiB");
         self.0.extend_from_slice(&length.to_be_bytes());
         self.0.extend_from_slice(bytes);
     }
 
-    fn number(&mut self, number: i64) {
+    pub(crate) fn number(&mut self, number: i64) {
         self.field(&number.to_be_bytes());
     }
 
@@ -128,7 +130,7 @@ impl Bytes {
         self.number(i64::try_from(count).expect("an event has few parts"));
     }
 
-    fn time(&mut self, time: OffsetDateTime) {
+    pub(crate) fn time(&mut self, time: OffsetDateTime) {
         self.number(micros(time));
     }
 
@@ -136,7 +138,7 @@ impl Bytes {
         self.field(id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()));
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.field(text.as_bytes());
     }
 }

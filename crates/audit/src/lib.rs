@@ -50,12 +50,24 @@
 //! - Ids, kinds, and names of fields: never a secret, an address of anybody, or what a user wrote.
 //! - There is no update and no purge. Entries are kept for ever; a purge would have to leave the hash of what it took away.
 
+mod convert;
+mod denials;
 mod encoding;
 mod event;
+mod evidence;
+mod head;
+mod list;
+mod sealer;
 mod store;
+mod trail;
+mod verify;
 
 pub use event::{Actor, Event, Outcome, Subject};
+pub use evidence::{Finding, FindingKind};
+pub use list::ListRequest;
 pub use store::record;
+pub use trail::{Background, Settings, Trail};
+pub use verify::{Expected, Range, Verification};
 
 /// The tables, for the migration of a service; `{schema}` stands for its schema.
 pub const TABLES: &str = include_str!("../sql/audit.sql");

@@ -154,7 +154,7 @@ impl Stack {
         log.identified(identified.user.as_deref(), identified.service);
         let origin = Arc::new(identified.origin(&policy));
         log.origin(Arc::clone(&origin));
-        permit(&policy, identified.user.as_deref())?;
+        permit(&policy, &identified)?;
 
         // 6. How often this caller calls.
         shared.rates.check(policy.rate_class, identified.rate_key())?;
@@ -223,11 +223,7 @@ impl Shared {
         match policy.authentication {
             Authentication::None => {}
             Authentication::Service => {
-                let service = service.ok_or(Refusal::TokenMissing)?;
-                if !policy.callers.is_empty() && !policy.callers.contains(&service) {
-                    return Err(Refusal::ServiceNotPermitted.into());
-                }
-                identified.service = Some(service);
+                identified.service = Some(service.ok_or(Refusal::TokenMissing)?);
             }
             Authentication::User => {
                 if certified.is_some_and(|caller| !caller.calls(self.environment.service)) {
@@ -414,14 +410,18 @@ impl Drop for StreamGuard {
     }
 }
 
-/// Whether the user may call the RPC at all.
-fn permit(policy: &Policy, user: Option<&Caller>) -> Result<(), Problem> {
-    let may = |user: &Caller| policy.permission == Permission::Unspecified || user.holds(policy.permission);
-    if user.is_none_or(may) {
-        return Ok(());
+/// Whether who calls may call the RPC at all.
+fn permit(policy: &Policy, identified: &Identified) -> Result<(), Problem> {
+    let listed = |service: Service| policy.callers.is_empty() || policy.callers.contains(&service);
+    if !identified.service.is_none_or(listed) {
+        return Err(Refusal::ServiceNotPermitted.into());
     }
-    let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
-    Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name))
+    let may = |user: &Arc<Caller>| policy.permission == Permission::Unspecified || user.holds(policy.permission);
+    if !identified.user.as_ref().is_none_or(may) {
+        let name = policy.permission.as_str_name().trim_start_matches("PERMISSION_");
+        return Err(Problem::new(ErrorReason::PermissionMissing).with("permission", name));
+    }
+    Ok(())
 }
 
 /// What a caller learns of a defect: where to find it in our logs.

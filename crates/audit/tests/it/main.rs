@@ -1,0 +1,7 @@
+//! The audit trail on a real Postgres.
+
+mod denials;
+mod lists;
+mod sealing;
+mod tampering;
+mod world;
