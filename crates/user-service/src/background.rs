@@ -7,7 +7,10 @@ use tokio::time::sleep;
 use crate::{
     directory::Directory,
     error::Error,
-    store::housekeeping::{self, STEP_MAX},
+    store::{
+        housekeeping::{self, STEP_MAX},
+        usernames,
+    },
 };
 
 /// How often changes of roles are looked for that another process left on their way. A change acts within a second, also when the
@@ -27,7 +30,7 @@ pub(crate) async fn carry_on(directory: Directory, drain: Drain) {
     repeat(&drain, FAN_OUT_INTERVAL, "carry role changes on", work).await;
 }
 
-/// Forgets what is too old. Every node does.
+/// Forgets what is too old, deleted users among it. Every node does.
 pub(crate) async fn forget_old(directory: Directory, drain: Drain) {
     let work = || forget(&directory);
     repeat(&drain, HOUSEKEEPING_INTERVAL, "forget what is old", work).await;
@@ -55,6 +58,9 @@ where
 async fn forget(directory: &Directory) -> Result<(), Error> {
     let (pool, now) = (&directory.pool, directory.source.now());
     while housekeeping::prune_states(pool).await? >= STEP_MAX {}
+    while usernames::prune(pool, now).await? >= STEP_MAX {}
+    while directory.finish_deletions().await? {}
+    while directory.refresh_words().await? {}
     while housekeeping::prune_discarded(pool, now - DISCARDED_KEPT_FOR).await? >= STEP_MAX {}
     let step = u64::try_from(requests::PURGE_MAX).expect("1,000 fits");
     while requests::purge(pool, Schema::Users, now).await? >= step {}

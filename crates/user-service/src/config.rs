@@ -14,11 +14,18 @@ pub struct Config {
     /// How often a feed looks for what other nodes have written; at least twice a second (`design.md` section 2). What this node
     /// writes is sent at once.
     pub feed_poll_interval: Duration,
+    /// How long a deleted user can be restored, after which the deletion is final.
+    pub deleted_kept_for: Duration,
+    /// How long a name that was given up is held back from everybody else.
+    pub username_held_for: Duration,
 }
 
 impl Config {
     /// A feed looks into Postgres at least this often, whatever is set.
     pub const FEED_POLL_INTERVAL_MAX: Duration = Duration::from_millis(500);
+
+    /// Thirty days, in which people notice what they or others have done (`api.md` section 3).
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 }
 
 impl Default for Config {
@@ -29,6 +36,8 @@ impl Default for Config {
             page_size_default: 50,
             page_size_max: 200,
             feed_poll_interval: Duration::from_millis(300),
+            deleted_kept_for: Self::MONTH,
+            username_held_for: Self::MONTH,
         }
     }
 }

@@ -112,6 +112,8 @@ impl From<UserState> for proto::UserState {
             roles: state.roles,
             is_bot: state.is_bot,
             change_time: Some(timestamp(state.change_time)),
+            login_epoch: state.login_epoch,
+            deletion_final: state.deletion_final,
         }
     }
 }

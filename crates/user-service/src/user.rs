@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use tidings_ids::UserId;
 use time::OffsetDateTime;
 
-use crate::{email::Email, error::PermissionNumber, username::Username};
+use crate::{email::Email, error::PermissionNumber, permissions::Permissions, username::Username};
 
 /// Whether an account may act, and whether anybody sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -97,6 +97,10 @@ pub struct UserState {
     pub roles: Vec<String>,
     /// Whether a program acts through the account.
     pub is_bot: bool,
+    /// Login sessions that began under a lower token epoch are over; 0 where none were ever ended so.
+    pub login_epoch: i64,
+    /// Whether the user cannot be restored any more.
+    pub deletion_final: bool,
     /// When the state became so.
     pub change_time: OffsetDateTime,
 }
@@ -118,6 +122,10 @@ pub struct NewUser {
     pub is_bot: bool,
     /// The names of its first roles, each once. None means the usual one.
     pub role_names: Vec<String>,
+    /// What another system calls the user.
+    pub external_id: Option<String>,
+    /// Who gives the roles, and what their token reaches. None where auth answers for them.
+    pub actor: Option<(UserId, Permissions)>,
     /// The keyed hash of the request.
     pub hash: [u8; 32],
 }

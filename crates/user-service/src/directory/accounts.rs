@@ -1,26 +1,30 @@
 //! Accounts as auth provides them. `auth` has decided and answers for it: no permission is asked here.
 
 use tidings_db::{requests::Outcome, transaction};
-use tidings_ids::UserId;
+use tidings_ids::{RoleId, UserId};
 use tidings_rpc::Violations;
 use time::OffsetDateTime;
 
-use super::Directory;
+use super::{Directory, authority};
 use crate::{
+    authority::{Deed, judge},
     error::Error,
+    permissions::Permissions,
     requests::Request,
     role,
-    store::{accounts, assignments, states, states::Cause},
+    store::{self, accounts, assignments, search, states, states::Cause, usernames},
     user::{NewUser, Status, UserState},
 };
 
 impl Directory {
     /// Creates a pending user. Of two who ask for one name at once, the unique index lets one through.
     pub(crate) async fn create_user(&self, request: &Request, new: &NewUser) -> Result<UserState, Error> {
-        let is_operators = new
-            .role_names
-            .iter()
-            .any(|name| name == role::ADMIN_NAME || name == role::BOT_NAME);
+        // A user who asks for an account is no operator, whatever roles it gets.
+        let is_operators = new.actor.is_none()
+            && new
+                .role_names
+                .iter()
+                .any(|name| name == role::ADMIN_NAME || name == role::BOT_NAME);
         if new.username.is_reserved(is_operators) {
             return Err(Error::UsernameTaken);
         }
@@ -49,6 +53,7 @@ impl Directory {
                 Status::Discarded | Status::Deleted => return Err(Error::StateUnsuitable),
                 Status::Pending => {
                     accounts::activate(tx, user_id).await?;
+                    search::refresh(tx, user_id).await?;
                     states::publish(tx, &[user_id], Cause::Status, now).await?;
                 }
                 Status::Active | Status::Suspended => {}
@@ -83,6 +88,11 @@ impl Directory {
         Ok(())
     }
 
+    /// How these users stand who are there.
+    pub(crate) async fn states(&self, user_ids: &[UserId]) -> Result<Vec<UserState>, Error> {
+        states::of_users(&self.pool, user_ids).await
+    }
+
     /// Stores until when a login session of the user lives, and returns what auth issues tokens by. Two statements without a
     /// transaction, as each stands by itself and every login and refresh comes by here.
     pub(crate) async fn set_logged_in(
@@ -111,6 +121,11 @@ async fn store_pending(tx: &mut sqlx::PgConnection, new: &NewUser, now: OffsetDa
         }
     }
     Error::if_any(violations)?;
+    if let Some((actor, reach)) = &new.actor {
+        may_give(tx, *actor, reach, &roles).await?;
+    }
+    // Told before a taken address is, since to some callers that one is not told.
+    must_be_free(tx, new, now).await?;
     if !accounts::insert_pending(tx, new, now).await? {
         let account = accounts::lock(tx, new.user_id).await?.ok_or(Error::NotFound)?;
         let same = account.create_hash.as_deref() == Some(&new.hash[..]);
@@ -120,9 +135,34 @@ async fn store_pending(tx: &mut sqlx::PgConnection, new: &NewUser, now: OffsetDa
             Err(Error::RequestIdReused)
         };
     }
+    must_be_free(tx, new, now).await?;
     for (role_id, _) in roles {
         assignments::insert(tx, new.user_id, role_id, None, now).await?;
     }
     states::publish(tx, &[new.user_id], Cause::Status, now).await?;
     Ok(())
+}
+
+/// Refuses roles that the actor may not give. They are locked.
+async fn may_give(
+    tx: &mut sqlx::PgConnection,
+    actor: UserId,
+    reach: &Permissions,
+    roles: &[(RoleId, String)],
+) -> Result<(), Error> {
+    let mut given = Vec::with_capacity(roles.len());
+    for (role_id, _) in roles {
+        given.extend(store::roles::find(&mut *tx, *role_id).await?);
+    }
+    let actor = authority::actor_of(&mut *tx, actor, Some(reach.clone())).await?;
+    judge(&actor, Deed::CreateUser(&given)).outcome
+}
+
+/// Refuses a name that is held back from everybody but who had it.
+async fn must_be_free(tx: &mut sqlx::PgConnection, new: &NewUser, now: OffsetDateTime) -> Result<(), Error> {
+    if usernames::is_held_from(tx, &new.username, new.user_id, true, now).await? {
+        Err(Error::UsernameTaken)
+    } else {
+        Ok(())
+    }
 }

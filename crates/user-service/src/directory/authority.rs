@@ -74,27 +74,7 @@ pub(super) async fn may_act_on(
     judge(&actor, deed).outcome
 }
 
-/// The same where the account will not be active afterwards (suspension, deletion): it must not be the last admin's. `admin` must
-/// have been locked by [`lock_admins`] before the user's row, so that of the last two admins only one can go.
-// Suspension and deletion are to use it.
-#[allow(dead_code, reason = "suspension and deletion use it")]
-pub(super) async fn may_end(
-    tx: &mut sqlx::PgConnection,
-    change: &Change,
-    permission: Permission,
-    user_id: UserId,
-) -> Result<(), Error> {
-    let actor = actor(tx, change).await?;
-    let deed = Deed::ActOnUser {
-        permission,
-        user: users::rank(&mut *tx, user_id).await?,
-        last_admin: is_last_admin(&mut *tx, user_id).await?,
-    };
-    judge(&actor, deed).outcome
-}
-
 /// Locks who is an admin, and with it that somebody is: first of all locks in a transaction that takes an admin's power.
-#[allow(dead_code, reason = "suspension and deletion use it")]
 pub(super) async fn lock_admins(tx: &mut sqlx::PgConnection) -> Result<(), Error> {
     roles::lock(tx, ADMIN).await?.map(drop).ok_or(Error::NotFound)
 }

@@ -5,9 +5,14 @@
 mod accounts;
 mod assignments;
 mod authority;
+mod emails;
 mod fan_out;
+mod foreign;
+mod lifecycle;
 mod profiles;
 mod roles;
+mod search;
+mod usernames;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Error,
     profile::ProfileChange,
-    store::users,
+    store::{search, users},
     user::{Status, User, etag},
 };
 
@@ -58,7 +58,11 @@ impl Directory {
             if profile.is_empty() {
                 return Ok(());
             }
-            users::update_profile(tx, user_id, profile).await
+            users::update_profile(tx, user_id, profile).await?;
+            if profile.display_name.is_some() {
+                search::refresh(tx, user_id).await?;
+            }
+            Ok(())
         })?;
         self.user(user_id).await
     }

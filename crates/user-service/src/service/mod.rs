@@ -1,6 +1,7 @@
 //! The RPCs: each parses its request, asks the directory, and renders the answer. With `convert.rs` the only place that names proto
 //! messages.
 
+mod lookup;
 mod provisioning;
 mod roles;
 mod states;

@@ -1,6 +1,8 @@
 use tidings_proto_user::v1::{
-    ActivateUserRequest, ActivateUserResponse, CheckAuthorityRequest, CheckAuthorityResponse, CreateUserRequest,
-    CreateUserResponse, DiscardUserRequest, DiscardUserResponse, SetLoggedInRequest, SetLoggedInResponse,
+    ActivateUserRequest, ActivateUserResponse, BatchGetUserStatesRequest, BatchGetUserStatesResponse,
+    ChangeUserEmailRequest, ChangeUserEmailResponse, CheckAuthorityRequest, CheckAuthorityResponse, CreateUserRequest,
+    CreateUserResponse, DeleteBotRequest, DeleteBotResponse, DiscardUserRequest, DiscardUserResponse,
+    GetExternalUserRequest, GetExternalUserResponse, SetLoggedInRequest, SetLoggedInResponse,
     provisioning_service_server::ProvisioningService,
 };
 use tidings_rpc::{Violations, calling_service, text::TextRule};
@@ -11,6 +13,8 @@ use crate::{
     convert,
     email::Email,
     error::Error,
+    permissions::Permissions,
+    profile::EXTERNAL_ID,
     requests,
     role::{BOT_NAME, MEMBER_NAME},
     user::NewUser,
@@ -21,6 +25,9 @@ const CREATE_USER: &str = "tidings.user.v1.ProvisioningService/CreateUser";
 
 /// Roles that an account can be created with.
 const ROLE_NAMES_MAX: usize = 50;
+
+/// Users in one `BatchGetUserStates`.
+const STATES_MAX: usize = 500;
 
 #[tonic::async_trait]
 impl ProvisioningService for Rpcs {
@@ -104,13 +111,79 @@ impl ProvisioningService for Rpcs {
         self.directory.check_authority(actor, target).await?;
         Ok(Response::new(CheckAuthorityResponse {}))
     }
+
+    async fn batch_get_user_states(
+        &self,
+        request: Request<BatchGetUserStatesRequest>,
+    ) -> Result<Response<BatchGetUserStatesResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let user_ids = violations.ids("user_ids", &request.user_ids, STATES_MAX);
+        if request.user_ids.is_empty() {
+            violations.add("user_ids", "must have at least one entry");
+        }
+        Error::if_any(violations)?;
+        let states = self.directory.states(&user_ids).await?;
+        Ok(Response::new(BatchGetUserStatesResponse {
+            states: states.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn change_user_email(
+        &self,
+        request: Request<ChangeUserEmailRequest>,
+    ) -> Result<Response<ChangeUserEmailResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let user_id = violations.id("user_id", &request.user_id);
+        let email = violations.check("email", Email::parse(&request.email));
+        if request.revision < 1 {
+            violations.add("revision", "must be at least 1");
+        }
+        Error::if_any(violations)?;
+        let (user_id, email) = user_id.zip(email).ok_or(Error::NotFound)?;
+        let state = self
+            .directory
+            .change_user_email(user_id, &email, request.revision)
+            .await?;
+        Ok(Response::new(ChangeUserEmailResponse {
+            state: Some(state.into()),
+        }))
+    }
+
+    async fn get_external_user(
+        &self,
+        request: Request<GetExternalUserRequest>,
+    ) -> Result<Response<GetExternalUserResponse>, Status> {
+        let external_id = request.into_inner().external_id;
+        let mut violations = Violations::new();
+        violations.check("external_id", EXTERNAL_ID.check(&external_id));
+        Error::if_any(violations)?;
+        let state = self.directory.external_user(&external_id).await?;
+        Ok(Response::new(GetExternalUserResponse {
+            state: Some(state.into()),
+        }))
+    }
+
+    async fn delete_bot(&self, request: Request<DeleteBotRequest>) -> Result<Response<DeleteBotResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let user_id = violations.id("user_id", &request.user_id);
+        let actor = violations.id("actor_user_id", &request.actor_user_id);
+        Error::if_any(violations)?;
+        let (user_id, actor) = user_id.zip(actor).ok_or(Error::NotFound)?;
+        let state = self.directory.delete_bot(user_id, actor).await?;
+        Ok(Response::new(DeleteBotResponse {
+            state: Some(state.into()),
+        }))
+    }
 }
 
 fn parse_new_user(request: CreateUserRequest, hash: [u8; 32], mut violations: Violations) -> Result<NewUser, Error> {
     let user_id = violations.id("user_id", &request.user_id);
     let username = violations.check("username", Username::parse(&request.username));
     let email = match request.email.as_str() {
-        "" if request.is_bot => None,
+        "" if request.is_bot || !request.external_id.is_empty() => None,
         email => violations.check("email", Email::parse(email)),
     };
     let display_name = if request.display_name.is_empty() {
@@ -121,6 +194,15 @@ fn parse_new_user(request: CreateUserRequest, hash: [u8; 32], mut violations: Vi
     violations.check("display_name", TextRule::NAME.check(&display_name));
     violations.check("bio", TextRule::DESCRIPTION.check(&request.bio));
     let role_names = parse_role_names(request.role_names, request.is_bot, &mut violations);
+    let external_id = Some(request.external_id).filter(|id| !id.is_empty());
+    if let Some(id) = &external_id {
+        violations.check("external_id", EXTERNAL_ID.check(id));
+    }
+    let actor = violations.optional_id("actor_user_id", &request.actor_user_id);
+    let reach = Permissions::parse("actor_permissions", &request.actor_permissions, &mut violations);
+    if actor.is_none() && !request.actor_permissions.is_empty() {
+        violations.add("actor_permissions", "must be empty without an actor_user_id");
+    }
     Error::if_any(violations)?;
     let (Some(user_id), Some(username)) = (user_id, username) else {
         return Err(Error::NotFound);
@@ -133,6 +215,8 @@ fn parse_new_user(request: CreateUserRequest, hash: [u8; 32], mut violations: Vi
         bio: request.bio,
         is_bot: request.is_bot,
         role_names,
+        external_id,
+        actor: actor.map(|actor| (actor, reach)),
         hash,
     })
 }

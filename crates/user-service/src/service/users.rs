@@ -1,18 +1,35 @@
+use prost::Message as _;
+use tidings_authn::Caller;
 use tidings_ids::UserId;
-use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
-    BatchGetUsersRequest, BatchGetUsersResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest,
-    GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse,
-    user_service_server::UserService,
+    self as proto, BatchGetUsersRequest, BatchGetUsersResponse, ChangeUsernameRequest, ChangeUsernameResponse,
+    DeleteUserRequest, DeleteUserResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest,
+    GetUserResponse, ListUsersRequest, ListUsersResponse, LookupUserRequest, LookupUserResponse, ReactivateUserRequest,
+    ReactivateUserResponse, SearchUsersRequest, SearchUsersResponse, SuspendUserRequest, SuspendUserResponse,
+    UndeleteUserRequest, UndeleteUserResponse, UpdateUserRequest, UpdateUserResponse, user_service_server::UserService,
 };
 use tidings_rpc::{Problem, Violations, caller};
 use tonic::{Request, Response, Status};
 
-use super::{Rpcs, given, take_request_id};
-use crate::{convert::Mask, error::Error, profile::ProfileChange};
+use super::{Rpcs, given, lookup, take_request_id};
+use crate::{
+    convert::{Mask, timestamp},
+    error::Error,
+    lifecycle::Step,
+    profile::ProfileChange,
+    search::Query,
+    username::Username,
+};
 
 const LIST_USERS: &str = "tidings.user.v1.UserService/ListUsers";
+const SEARCH_USERS: &str = "tidings.user.v1.UserService/SearchUsers";
 const UPDATE_USER: &str = "tidings.user.v1.UserService/UpdateUser";
+const CHANGE_USERNAME: &str = "tidings.user.v1.UserService/ChangeUsername";
+const SUSPEND_USER: &str = "tidings.user.v1.UserService/SuspendUser";
+const REACTIVATE_USER: &str = "tidings.user.v1.UserService/ReactivateUser";
+const DELETE_USER: &str = "tidings.user.v1.UserService/DeleteUser";
+const UNDELETE_USER: &str = "tidings.user.v1.UserService/UndeleteUser";
 
 /// Users in one `BatchGetUsers`.
 const BATCH_MAX: usize = 200;
@@ -82,6 +99,44 @@ impl UserService for Rpcs {
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
 
+    async fn lookup_user(&self, request: Request<LookupUserRequest>) -> Result<Response<LookupUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let key = lookup::parse_key(request.into_inner(), &caller)?;
+        let user = self.directory.look_up(&key).await?;
+        Ok(Response::new(LookupUserResponse {
+            user: Some(self.view(&caller).user(user)),
+        }))
+    }
+
+    async fn search_users(
+        &self,
+        request: Request<SearchUsersRequest>,
+    ) -> Result<Response<SearchUsersResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let query = violations.check("query", Query::parse(&request.query));
+        if request.page_size < 0 {
+            violations.add("page_size", "must not be negative");
+        }
+        Error::if_any(violations)?;
+        let query = query.ok_or(Error::NotFound)?;
+        let (size, token) = (
+            std::mem::take(&mut request.page_size),
+            std::mem::take(&mut request.page_token),
+        );
+        let arguments = request.encode_to_vec();
+        let page = self.page(caller.user_id, SEARCH_USERS, &arguments, size, &token)?;
+        let after = page.cursor.as_deref().and_then(lookup::place);
+        let hits = self.directory.search(&query, after.as_ref(), page.size).await?;
+        let next_page_token = hits.next.map_or_else(String::new, |next| {
+            self.environment.page_tokens.issue(page.scope, &lookup::cursor(&next))
+        });
+        let view = self.view(&caller);
+        let users = hits.users.into_iter().map(|user| view.user(user)).collect();
+        Ok(Response::new(SearchUsersResponse { users, next_page_token }))
+    }
+
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
         let caller = caller(&request)?;
         let mut request = request.into_inner();
@@ -101,6 +156,121 @@ impl UserService for Rpcs {
         Ok(Response::new(UpdateUserResponse {
             user: Some(self.view(&caller).user(user)),
         }))
+    }
+
+    async fn change_username(
+        &self,
+        request: Request<ChangeUsernameRequest>,
+    ) -> Result<Response<ChangeUsernameResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let user_id = violations
+            .optional_id("user_id", &request.user_id)
+            .unwrap_or(caller.user_id);
+        let username = violations.check("username", Username::parse(&request.username.to_ascii_lowercase()));
+        Error::if_any(violations)?;
+        let username = username.ok_or(Error::NotFound)?;
+        let change = self.change(&caller, CHANGE_USERNAME, request_id, &request);
+        let user = self
+            .directory
+            .change_username(&change, user_id, &username, given(&request.etag))
+            .await?;
+        Ok(Response::new(ChangeUsernameResponse {
+            user: Some(self.view(&caller).user(user)),
+        }))
+    }
+
+    async fn suspend_user(
+        &self,
+        request: Request<SuspendUserRequest>,
+    ) -> Result<Response<SuspendUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let user_id = violations.id("user_id", &request.user_id);
+        Error::if_any(violations)?;
+        let user_id = user_id.ok_or(Error::NotFound)?;
+        let call = (request_id, &request);
+        let user = self
+            .step(&caller, SUSPEND_USER, Step::Suspend, user_id, &request.etag, call)
+            .await?;
+        Ok(Response::new(SuspendUserResponse { user: Some(user) }))
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let user_id = violations.id("user_id", &request.user_id);
+        Error::if_any(violations)?;
+        let user_id = user_id.ok_or(Error::NotFound)?;
+        let call = (request_id, &request);
+        let user = self
+            .step(&caller, REACTIVATE_USER, Step::Reactivate, user_id, &request.etag, call)
+            .await?;
+        Ok(Response::new(ReactivateUserResponse { user: Some(user) }))
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let user_id = violations
+            .optional_id("user_id", &request.user_id)
+            .unwrap_or(caller.user_id);
+        Error::if_any(violations)?;
+        // A program ends with its service account, which is for who manages these.
+        if caller.is_bot && user_id == caller.user_id {
+            return Err(Error::PermissionMissing(Permission::UsersManage as i32).into());
+        }
+        let call = (request_id, &request);
+        self.step(&caller, DELETE_USER, Step::Delete, user_id, &request.etag, call)
+            .await?;
+        let final_time = self.directory.final_time(user_id).await?.map(timestamp);
+        Ok(Response::new(DeleteUserResponse { final_time }))
+    }
+
+    async fn undelete_user(
+        &self,
+        request: Request<UndeleteUserRequest>,
+    ) -> Result<Response<UndeleteUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let mut violations = Violations::new();
+        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let user_id = violations.id("user_id", &request.user_id);
+        Error::if_any(violations)?;
+        let user_id = user_id.ok_or(Error::NotFound)?;
+        let call = (request_id, &request);
+        let user = self
+            .step(&caller, UNDELETE_USER, Step::Undelete, user_id, "", call)
+            .await?;
+        Ok(Response::new(UndeleteUserResponse { user: Some(user) }))
+    }
+}
+
+impl Rpcs {
+    /// Takes a step with an account that the request names.
+    async fn step(
+        &self,
+        caller: &Caller,
+        method: &'static str,
+        step: Step,
+        user_id: UserId,
+        etag: &str,
+        (request_id, content): (Option<uuid::Uuid>, &impl prost::Message),
+    ) -> Result<proto::User, Error> {
+        let change = self.change(caller, method, request_id, content);
+        let user = self.directory.step(&change, user_id, step, given(etag)).await?;
+        Ok(self.view(caller).user(user))
     }
 }
 

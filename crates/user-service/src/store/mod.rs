@@ -2,8 +2,12 @@
 
 pub mod accounts;
 pub mod assignments;
+pub mod emails;
 pub mod fan_outs;
 pub mod housekeeping;
+pub mod lifecycle;
 pub mod roles;
+pub mod search;
 pub mod states;
+pub mod usernames;
 pub mod users;

@@ -15,6 +15,10 @@ const FEED: &str = "user_states";
 pub enum Cause {
     /// The status has changed, so the token epoch rises whatever else.
     Status,
+    /// The same, and the account may not act any more: login sessions from before are over.
+    Ended,
+    /// The name has changed, which is in no token.
+    Name,
     /// Roles may have changed: if so there is a new entry, and if permissions did the token epoch rises.
     Roles,
 }
@@ -51,6 +55,7 @@ async fn recompute(
            set permissions = h.permissions,
                roles = h.roles,
                token_epoch = u.token_epoch + case when $2 or h.permissions <> u.permissions then 1 else 0 end,
+               login_epoch = case when $4 then u.token_epoch + 1 else u.login_epoch end,
                state_time = $3
            from (
                select s.user_id,
@@ -73,11 +78,13 @@ async fn recompute(
                where s.user_id = any ($1)
            ) as h
            where u.user_id = h.user_id
-             and ($2 or h.permissions <> u.permissions or h.roles <> u.roles)
+             and ($2 or $5 or h.permissions <> u.permissions or h.roles <> u.roles)
            returning u.user_id as "user_id!: Uuid""#,
         &user_ids,
-        cause == Cause::Status,
+        matches!(cause, Cause::Status | Cause::Ended),
         now,
+        cause == Cause::Ended,
+        cause == Cause::Name,
     );
     Ok(changed.fetch_all(tx).await?)
 }
@@ -95,8 +102,9 @@ async fn append(tx: &mut PgConnection, user_ids: &[Uuid], after_number: i64) -> 
              returning u.*
          )
          insert into users.user_states
-             (number, user_id, token_epoch, status, username, permissions, roles, is_bot, change_time)
-         select state_number, user_id, token_epoch, status, username, permissions, roles, is_bot, state_time
+             (number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch, deletion_final, change_time)
+         select state_number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch, deletion_final,
+                state_time
          from moved",
         user_ids,
         after_number,
@@ -112,12 +120,31 @@ pub async fn current<'e>(
 ) -> Result<Option<UserState>, Error> {
     let state = sqlx::query_as!(
         UserState,
-        "select state_number as number, user_id, token_epoch, status, username, permissions, roles, is_bot, state_time as change_time
+        "select state_number as number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch,
+                deletion_final, state_time as change_time
          from users.users
          where user_id = $1",
         user_id.uuid(),
     );
     Ok(state.fetch_optional(executor).await?)
+}
+
+/// The states of the users who are there, in no order; not of registrations that were given up.
+pub async fn of_users<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_ids: &[UserId],
+) -> Result<Vec<UserState>, Error> {
+    let user_ids: Vec<Uuid> = user_ids.iter().map(|id| id.uuid()).collect();
+    let states = sqlx::query_as!(
+        UserState,
+        "select state_number as number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch,
+                deletion_final, state_time as change_time
+         from users.users
+         where user_id = any ($1)
+           and status <> 'discarded'",
+        &user_ids,
+    );
+    Ok(states.fetch_all(executor).await?)
 }
 
 /// The number of the feed's newest entry; 0 where it has none.
@@ -133,7 +160,7 @@ pub async fn after<'e>(
 ) -> Result<Vec<UserState>, Error> {
     let states = sqlx::query_as!(
         UserState,
-        "select number, user_id, token_epoch, status, username, permissions, roles, is_bot, change_time
+        "select number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch, deletion_final, change_time
          from users.user_states
          where number > $1
          order by number

@@ -2,10 +2,13 @@
 
 mod fan_out;
 mod feed;
+mod lifecycle;
 mod lists;
 mod profiles;
 mod provisioning;
 mod rank;
 mod requests;
 mod roles;
+mod search;
 mod support;
+mod usernames;

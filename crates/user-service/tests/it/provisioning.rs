@@ -272,7 +272,7 @@ async fn everything_wrong_with_a_registration_is_told_at_once() {
         bio: "\0".to_owned(),
         role_names: vec!["member".to_owned(), "\0".to_owned()],
         request_id: "1".to_owned(),
-        is_bot: false,
+        ..CreateUserRequest::default()
     };
     let fields = wrong_fields(world.provisioning().create_user(request).await);
     assert_eq!(
