@@ -357,7 +357,8 @@ where
     E: Fn(&State) + Send + Sync,
 {
     type Frame = WatchUserStatesResponse;
-    type Entry = (UserId, State);
+    /// Blocks, which no token is refused by, are counted and passed over.
+    type Entry = Option<(UserId, State)>;
 
     async fn open(&mut self, after: i64) -> Result<Streaming<Self::Frame>, Status> {
         Ok(self
@@ -367,7 +368,7 @@ where
             .into_inner())
     }
 
-    fn read(&self, frame: Self::Frame) -> Option<Event<(UserId, State)>> {
+    fn read(&self, frame: Self::Frame) -> Option<Event<Self::Entry>> {
         use watch_user_states_response::Frame;
         match frame.frame? {
             Frame::Heartbeat(beat) => Some(Event::Heartbeat {
@@ -376,13 +377,19 @@ where
             }),
             Frame::States(batch) => {
                 let entries = batch.states.into_iter();
-                let read = entries.map(|state| Some((state.number, (UserId::parse(&state.user_id).ok()?, state))));
+                let read =
+                    entries.map(|state| Some((state.number, Some((UserId::parse(&state.user_id).ok()?, state)))));
                 read.collect::<Option<_>>().map(Event::Entries)
+            }
+            Frame::Blocks(batch) => {
+                let entries = batch.changes.into_iter().map(|change| (change.number, None));
+                Some(Event::Entries(entries.collect()))
             }
         }
     }
 
-    fn apply(&self, (user, state): (UserId, State)) {
+    fn apply(&self, entry: Self::Entry) {
+        let Some((user, state)) = entry else { return };
         // Whatever is not known to permit acting forbids it.
         let status = if state.status() == UserStatus::Active {
             AccountStatus::Active

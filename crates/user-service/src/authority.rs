@@ -76,6 +76,8 @@ pub enum Deed<'a> {
 /// A rule that a deed was held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
+    /// The RPC is there for users or for everybody, which the middleware sees to.
+    MethodOffered,
     /// The actor's account may act.
     AccountActive(Status),
     /// The actor's roles allow it.
@@ -112,20 +114,45 @@ pub enum Rule {
 #[derive(Debug)]
 pub struct Verdict {
     /// The rules in order, up to the first that is not met; whether each is met.
-    #[cfg_attr(not(test), expect(dead_code, reason = "AccessService, which comes next, tells them"))]
     pub findings: Vec<(Rule, bool)>,
     /// Nothing where it may be done, or why not.
     pub outcome: Result<(), Error>,
 }
 
+impl Verdict {
+    /// Nothing but this rule was looked at, and it is met.
+    #[must_use]
+    pub fn met(rule: Rule) -> Self {
+        Self {
+            findings: vec![(rule, true)],
+            outcome: Ok(()),
+        }
+    }
+
+    /// Nothing but this rule was looked at, and it is not met.
+    #[must_use]
+    pub fn unmet(rule: Rule, refusal: Error) -> Self {
+        Self {
+            findings: vec![(rule, false)],
+            outcome: Err(refusal),
+        }
+    }
+}
+
 /// Judges a deed.
 #[must_use]
 pub fn judge(actor: &Actor, deed: Deed<'_>) -> Verdict {
+    judge_all(actor, [deed])
+}
+
+/// Judges several deeds, which are to be done one after the other: what the middleware sees to, and then the RPC.
+#[must_use]
+pub fn judge_all<'a>(actor: &Actor, deeds: impl IntoIterator<Item = Deed<'a>>) -> Verdict {
     let mut trial = Trial {
         actor,
         findings: Vec::new(),
     };
-    let outcome = trial.judge(deed);
+    let outcome = deeds.into_iter().try_for_each(|deed| trial.judge(deed));
     Verdict {
         findings: trial.findings,
         outcome,
@@ -150,8 +177,9 @@ impl Trial<'_> {
                 user,
                 last_admin,
             } => {
+                self.hold_to(Rule::UserExists, user.is_some(), Error::NotFound)?;
                 self.permission(permission)?;
-                self.user(user)?;
+                self.user_rank(user)?;
                 self.admin_remains(last_admin)
             }
             Deed::CreateRole { permissions, rank } => {
@@ -192,7 +220,7 @@ impl Trial<'_> {
         self.hold_to(Rule::UserExists, user.is_some(), Error::NotFound)?;
         self.grant(&role.permissions)?;
         self.role_rank(role.rank)?;
-        self.user(user)
+        self.user_rank(user)
     }
 
     fn permission(&mut self, permission: Permission) -> Result<(), Error> {
@@ -230,13 +258,8 @@ impl Trial<'_> {
         self.hold_to(Rule::RankReachesRole { actor, role }, actor >= role, Error::RankTooLow)
     }
 
-    fn user(&mut self, user: Option<Rank>) -> Result<(), Error> {
-        let Some(user) = user else {
-            return self.hold_to(Rule::UserExists, false, Error::NotFound);
-        };
-        if !self.findings.contains(&(Rule::UserExists, true)) {
-            self.hold_to(Rule::UserExists, true, Error::NotFound)?;
-        }
+    fn user_rank(&mut self, user: Option<Rank>) -> Result<(), Error> {
+        let user = user.ok_or(Error::NotFound)?;
         let actor = self.actor.rank;
         self.hold_to(Rule::RankReachesUser { actor, user }, actor >= user, Error::RankTooLow)
     }
@@ -246,7 +269,10 @@ impl Trial<'_> {
     }
 
     fn hold_to(&mut self, rule: Rule, met: bool, refusal: Error) -> Result<(), Error> {
-        self.findings.push((rule, met));
+        // A rule that was met once is not told again.
+        if !self.findings.contains(&(rule, true)) {
+            self.findings.push((rule, met));
+        }
         if met { Ok(()) } else { Err(refusal) }
     }
 }

@@ -61,6 +61,7 @@ async fn forget(directory: &Directory) -> Result<(), Error> {
     while usernames::prune(pool, now).await? >= STEP_MAX {}
     while directory.finish_deletions().await? {}
     while directory.refresh_words().await? {}
+    while housekeeping::prune_block_changes(pool).await? >= STEP_MAX {}
     while housekeeping::prune_discarded(pool, now - DISCARDED_KEPT_FOR).await? >= STEP_MAX {}
     let step = u64::try_from(requests::PURGE_MAX).expect("1,000 fits");
     while requests::purge(pool, Schema::Users, now).await? >= step {}

@@ -7,6 +7,8 @@ pub struct Config {
     pub roles_max: u32,
     /// Roles of one user.
     pub roles_per_user_max: u32,
+    /// Users that one user can block.
+    pub blocks_per_user_max: u32,
     /// Things on a page where the request says nothing.
     pub page_size_default: u32,
     /// Things on a page at most.
@@ -33,6 +35,7 @@ impl Default for Config {
         Self {
             roles_max: 1_000,
             roles_per_user_max: 50,
+            blocks_per_user_max: 10_000,
             page_size_default: 50,
             page_size_max: 200,
             feed_poll_interval: Duration::from_millis(300),

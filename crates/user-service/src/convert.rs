@@ -10,6 +10,7 @@ use tidings_rpc::Violations;
 use time::OffsetDateTime;
 
 use crate::{
+    block::{Block, BlockChange, UserBlock},
     feed::Frame,
     role::{Assignment, Role},
     user::{Status, User, UserState},
@@ -125,6 +126,9 @@ impl From<Frame> for proto::WatchUserStatesResponse {
             Frame::States(states) => Wire::States(proto::UserStateBatch {
                 states: states.into_iter().map(Into::into).collect(),
             }),
+            Frame::Blocks(changes) => Wire::Blocks(proto::BlockChangeBatch {
+                changes: changes.into_iter().map(Into::into).collect(),
+            }),
             Frame::Heartbeat {
                 head_number,
                 sent_number,
@@ -134,6 +138,36 @@ impl From<Frame> for proto::WatchUserStatesResponse {
             }),
         };
         Self { frame: Some(frame) }
+    }
+}
+
+impl From<BlockChange> for proto::BlockChange {
+    fn from(change: BlockChange) -> Self {
+        Self {
+            number: change.number,
+            blocker_user_id: change.blocker_user_id.to_string(),
+            blocked_user_id: change.blocked_user_id.to_string(),
+            blocked: change.blocked,
+            change_time: Some(timestamp(change.change_time)),
+        }
+    }
+}
+
+impl From<Block> for proto::Block {
+    fn from(block: Block) -> Self {
+        Self {
+            user_id: block.user_id.to_string(),
+            create_time: Some(timestamp(block.create_time)),
+        }
+    }
+}
+
+impl From<UserBlock> for proto::UserBlock {
+    fn from(block: UserBlock) -> Self {
+        Self {
+            blocker_user_id: block.blocker_user_id.to_string(),
+            blocked_user_id: block.blocked_user_id.to_string(),
+        }
     }
 }
 

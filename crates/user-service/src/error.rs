@@ -1,7 +1,9 @@
 use tidings_db::DatabaseCause;
-use tidings_proto_common::v1::{ErrorReason, Permission};
+use tidings_proto_common::v1::ErrorReason;
 use tidings_rpc::{Problem, Violations};
 use tonic::Status;
+
+use crate::permissions;
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +124,7 @@ impl From<Error> for Problem {
             Error::NameTaken => Self::new(ErrorReason::NameTaken),
             Error::RequestIdReused => Self::new(ErrorReason::RequestIdReused),
             Error::PermissionMissing(number) => {
-                Self::new(ErrorReason::PermissionMissing).with("permission", permission_name(number))
+                Self::new(ErrorReason::PermissionMissing).with("permission", permissions::name(number))
             }
             Error::CallerInactive => Self::new(ErrorReason::LoginSessionRevoked),
             Error::EtagMismatch => Self::new(ErrorReason::EtagMismatch),
@@ -147,13 +149,5 @@ impl From<Error> for Problem {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Problem::from(error).into()
-    }
-}
-
-/// The permission's name as the middleware tells it too: without the enum's prefix.
-fn permission_name(number: PermissionNumber) -> String {
-    match Permission::try_from(number) {
-        Ok(permission) => permission.as_str_name().trim_start_matches("PERMISSION_").to_owned(),
-        Err(_) => number.to_string(),
     }
 }

@@ -11,7 +11,14 @@ use tidings_db::Pool;
 use tidings_rpc::Drain;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Config, directory::Directory, error::Error, store::states, user::UserState};
+use crate::{
+    Config,
+    block::BlockChange,
+    directory::Directory,
+    error::Error,
+    store::{blocks, states},
+    user::UserState,
+};
 
 /// How often a reader is told how far the feed has come (`design.md` section 2 lets a reader trust what is 10 s old).
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,8 +29,10 @@ const BATCH_MAX: i64 = 500;
 /// What a reader is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// The next entries, at least one.
+    /// The next entries, at least one, about users.
     States(Vec<UserState>),
+    /// The same about blocks.
+    Blocks(Vec<BlockChange>),
     /// How far feed and reader have come.
     Heartbeat {
         /// The newest entry's number.
@@ -31,6 +40,46 @@ pub enum Frame {
         /// The number of the last entry that was sent.
         sent_number: i64,
     },
+}
+
+/// An entry of either kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    State(UserState),
+    Block(BlockChange),
+}
+
+impl Entry {
+    fn number(&self) -> i64 {
+        match self {
+            Self::State(state) => state.number,
+            Self::Block(change) => change.number,
+        }
+    }
+}
+
+/// The next entries of both kinds in the order of their numbers, as many as one look may find.
+fn merge(states: Vec<UserState>, changes: Vec<BlockChange>) -> Vec<Entry> {
+    let states = states.into_iter().map(Entry::State);
+    let mut entries: Vec<_> = states.chain(changes.into_iter().map(Entry::Block)).collect();
+    entries.sort_by_key(Entry::number);
+    // Beyond that one of the two may have been cut off.
+    entries.truncate(usize::try_from(BATCH_MAX).unwrap_or(usize::MAX));
+    entries
+}
+
+/// The entries as they are sent: a frame is a run of one kind.
+fn frames(entries: Vec<Entry>) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for entry in entries {
+        match (entry, frames.last_mut()) {
+            (Entry::State(state), Some(Frame::States(states))) => states.push(state),
+            (Entry::Block(change), Some(Frame::Blocks(changes))) => changes.push(change),
+            (Entry::State(state), _) => frames.push(Frame::States(vec![state])),
+            (Entry::Block(change), _) => frames.push(Frame::Blocks(vec![change])),
+        }
+    }
+    frames
 }
 
 /// One reader's place in the feed.
@@ -128,26 +177,29 @@ impl Reader {
             self.heartbeat_at = Instant::now() + HEARTBEAT_INTERVAL;
         }
         if head > self.sent {
-            let states = states::after(&self.pool, self.sent, BATCH_MAX).await?;
-            self.check_dense(&states, head)?;
-            if let Some(last) = states.last() {
-                self.sent = last.number;
-                self.ready.push_back(Frame::States(states));
+            // No further than the head, up to which everything is there for both queries.
+            let states = states::after(&self.pool, self.sent, head, BATCH_MAX).await?;
+            let changes = blocks::changes(&self.pool, self.sent, head, BATCH_MAX).await?;
+            let entries = merge(states, changes);
+            self.check_dense(&entries, head)?;
+            if let Some(last) = entries.last() {
+                self.sent = last.number();
+                self.ready.extend(frames(entries));
             }
         }
         Ok(())
     }
 
     /// A reader that was slower than an hour meets the end of what is kept.
-    fn check_dense(&self, states: &[UserState], head: i64) -> Result<(), Error> {
-        let dense = states
+    fn check_dense(&self, entries: &[Entry], head: i64) -> Result<(), Error> {
+        let dense = entries
             .iter()
             .zip(self.sent + 1..)
-            .all(|(state, number)| state.number == number);
-        if dense && !states.is_empty() {
+            .all(|(entry, number)| entry.number() == number);
+        if dense && !entries.is_empty() {
             return Ok(());
         }
-        let first = states.first().map_or(head + 1, |state| state.number);
+        let first = entries.first().map_or(head + 1, Entry::number);
         Err(Error::CursorExpired { first })
     }
 

@@ -28,8 +28,10 @@
 //! 3. SQL: edit, apply the migrations to a database, and let the checked macros write `.sqlx/` anew
 //!    (`SQLX_OFFLINE_DIR=crates/user-service/.sqlx USER_DATABASE_URL=… cargo check -p tidings-user-service`).
 
+mod access;
 mod authority;
 mod background;
+mod block;
 mod config;
 mod convert;
 mod directory;
@@ -51,10 +53,11 @@ use std::{future::Future, pin::Pin};
 
 use tidings_db::{Pool, Schema, migrate::Migrations};
 use tidings_proto_user::v1::{
+    access_service_server::AccessServiceServer, block_service_server::BlockServiceServer,
     provisioning_service_server::ProvisioningServiceServer, role_service_server::RoleServiceServer,
     user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
 };
-use tidings_rpc::{App, Drain, Environment, Health, Stack, policy::InvalidPolicy};
+use tidings_rpc::{App, Drain, Environment, Health, Policies, Stack, policy::InvalidPolicy};
 
 pub use config::Config;
 
@@ -66,6 +69,15 @@ pub static MIGRATIONS: Migrations = Migrations {
     schema: Schema::Users,
     migrator: &MIGRATOR,
 };
+
+/// The RPCs of the whole suite, which questions about access can be asked of: their descriptors only, no client of any.
+static SUITE: [&[u8]; 5] = [
+    tidings_proto_auth::FILE_DESCRIPTOR_SET,
+    tidings_proto_user::FILE_DESCRIPTOR_SET,
+    tidings_proto_chat::FILE_DESCRIPTOR_SET,
+    tidings_proto_message::FILE_DESCRIPTOR_SET,
+    tidings_proto_gateway::FILE_DESCRIPTOR_SET,
+];
 
 /// Work that goes on until the process stops.
 pub type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -88,11 +100,14 @@ pub struct Service {
 /// When an RPC declares no policy: an error in the build.
 pub fn build(env: &Environment, config: Config, pool: Pool) -> Result<Service, InvalidPolicy> {
     let directory = directory::Directory::new(pool, env.source.clone(), config);
-    let rpcs = service::Rpcs::new(directory.clone(), env);
+    let policies = Policies::from_descriptors(&SUITE)?;
+    let rpcs = service::Rpcs::new(directory.clone(), env, policies);
     let (stack, health) = App::new(env)
         .descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET)
         .add(UserServiceServer::new(rpcs.clone()))
         .add(RoleServiceServer::new(rpcs.clone()))
+        .add(AccessServiceServer::new(rpcs.clone()))
+        .add(BlockServiceServer::new(rpcs.clone()))
         .add(ProvisioningServiceServer::new(rpcs.clone()))
         .add(UserStateServiceServer::new(rpcs))
         .build()?;

@@ -64,11 +64,51 @@ impl From<&[Permission]> for Permissions {
     }
 }
 
+/// All permissions that there are, in the order of their numbers.
+pub fn all() -> impl Iterator<Item = Permission> {
+    // An enum's numbers have no holes here, which a test holds it to.
+    (1..).map_while(|number| Permission::try_from(number).ok())
+}
+
+/// The permission's name as the middleware tells it too: without the enum's prefix.
+#[must_use]
+pub fn name(number: PermissionNumber) -> String {
+    match Permission::try_from(number) {
+        Ok(permission) => permission.as_str_name().trim_start_matches("PERMISSION_").to_owned(),
+        Err(_) => number.to_string(),
+    }
+}
+
+/// What the permission allows, for people.
+#[must_use]
+pub fn description(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Unspecified => "Nothing.",
+        Permission::UsersList => "List and look up users.",
+        Permission::UsersReadPrivate => "See other users' e-mail addresses and roles.",
+        Permission::UsersManage => "Change other users' accounts.",
+        Permission::RolesRead => "List roles and who holds them.",
+        Permission::RolesManage => "Create, change, delete, assign and unassign roles.",
+        Permission::GroupsCreate => "Create groups.",
+        Permission::ChatsCreate => "Open direct chats, conversations and assistant sessions.",
+        Permission::ResponsesCreate => "Write responses to messages, as bots do.",
+        Permission::CredentialsManage => {
+            "Set other users' passwords, remove their second factors, and see and end their login sessions."
+        }
+        Permission::ServiceAccountsManage => "Create, list and delete service accounts and their API keys.",
+        Permission::UserTokensCreate => "Bring in users of another product by external id, and get tokens for them.",
+        Permission::TokensIntrospect => "Ask what a token is worth.",
+        Permission::SigningKeysManage => "Rotate the keys that access tokens are signed with.",
+        Permission::AccessRead => "Ask what other users may do, and why.",
+        Permission::AuditRead => "Read and verify the audit trails.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_rpc::Violations;
 
-    use super::Permissions;
+    use super::{Permission, Permissions};
 
     fn set(numbers: &[i32]) -> Permissions {
         numbers.to_vec().into()
@@ -80,6 +120,16 @@ mod tests {
         assert_eq!(held.first_missing(&set(&[])), None);
         assert_eq!(held.first_missing(&set(&[4, 1])), None);
         assert_eq!(held.first_missing(&set(&[4, 8, 3])), Some(3));
+    }
+
+    #[test]
+    fn every_permission_is_listed_and_described() {
+        let listed: Vec<_> = super::all().map(|permission| permission as i32).collect();
+        let known: Vec<_> = (1..10_000)
+            .filter(|number| Permission::try_from(*number).is_ok())
+            .collect();
+        assert_eq!(listed, known);
+        assert!(super::all().all(|permission| !super::description(permission).is_empty()));
     }
 
     #[test]

@@ -59,11 +59,10 @@ impl Directory {
             if change.request.claim(tx, Outcome::default(), now).await?.is_some() {
                 return Ok(());
             }
-            let role = if role_id == ADMIN {
-                roles::lock(tx, role_id).await?
-            } else {
-                roles::share(tx, role_id).await?
-            };
+            if role_id == ADMIN {
+                authority::lock_admins(tx).await?;
+            }
+            let role = roles::share(tx, role_id).await?;
             let deed = Deed::UnassignRole {
                 role: role.as_ref(),
                 user: authority::lock_rank(tx, user_id).await?,

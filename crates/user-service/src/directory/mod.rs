@@ -2,9 +2,11 @@
 //! the user is locked, access and etag are checked, the effect is stored, and last the feed's entry, whose number other
 //! transactions wait for. The one order of locks keeps two of them from waiting for each other.
 
+mod access;
 mod accounts;
 mod assignments;
 mod authority;
+mod blocks;
 mod emails;
 mod fan_out;
 mod foreign;

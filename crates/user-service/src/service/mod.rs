@@ -1,6 +1,8 @@
 //! The RPCs: each parses its request, asks the directory, and renders the answer. With `convert.rs` the only place that names proto
 //! messages.
 
+mod access;
+mod blocks;
 mod lookup;
 mod provisioning;
 mod roles;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 use tidings_authn::Caller;
 use tidings_ids::UserId;
-use tidings_rpc::{Environment, PageScope, Violations, page_size};
+use tidings_rpc::{Environment, PageScope, Policies, Violations, page_size};
 use uuid::Uuid;
 
 use crate::{
@@ -26,13 +28,16 @@ use crate::{
 pub(crate) struct Rpcs {
     directory: Directory,
     environment: Arc<Environment>,
+    /// Of all RPCs of the suite, which `AccessService` is asked about.
+    policies: Arc<Policies>,
 }
 
 impl Rpcs {
-    pub fn new(directory: Directory, environment: &Environment) -> Self {
+    pub fn new(directory: Directory, environment: &Environment, policies: Policies) -> Self {
         Self {
             directory,
             environment: Arc::new(environment.clone()),
+            policies: Arc::new(policies),
         }
     }
 
@@ -113,6 +118,11 @@ impl Page<'_> {
     /// The id after which the page begins.
     fn after(&self) -> Option<Uuid> {
         self.cursor.as_deref().and_then(|cursor| Uuid::from_slice(cursor).ok())
+    }
+
+    /// What stands in the token; nothing for the first page.
+    fn after_bytes(&self) -> &[u8] {
+        self.cursor.as_deref().unwrap_or_default()
     }
 
     /// The two ids after which the page begins, both nil for the first page.

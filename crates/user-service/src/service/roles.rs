@@ -2,9 +2,9 @@ use prost::Message as _;
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_user::v1::{
     AssignRoleRequest, AssignRoleResponse, CreateRoleRequest, CreateRoleResponse, DeleteRoleRequest,
-    DeleteRoleResponse, GetRoleRequest, GetRoleResponse, ListRoleAssignmentsRequest, ListRoleAssignmentsResponse,
-    ListRolesRequest, ListRolesResponse, UnassignRoleRequest, UnassignRoleResponse, UpdateRoleRequest,
-    UpdateRoleResponse, role_service_server::RoleService,
+    DeleteRoleResponse, GetRoleRequest, GetRoleResponse, ListPermissionsRequest, ListPermissionsResponse,
+    ListRoleAssignmentsRequest, ListRoleAssignmentsResponse, ListRolesRequest, ListRolesResponse, PermissionInfo,
+    UnassignRoleRequest, UnassignRoleResponse, UpdateRoleRequest, UpdateRoleResponse, role_service_server::RoleService,
 };
 use tidings_rpc::{Violations, caller};
 use tonic::{Request, Response, Status};
@@ -13,7 +13,7 @@ use super::{Rpcs, given, take_request_id};
 use crate::{
     convert::Mask,
     error::Error,
-    permissions::Permissions,
+    permissions::{self, Permissions},
     role::{NewRole, RoleChange},
 };
 
@@ -23,6 +23,7 @@ const UPDATE_ROLE: &str = "tidings.user.v1.RoleService/UpdateRole";
 const DELETE_ROLE: &str = "tidings.user.v1.RoleService/DeleteRole";
 const ASSIGN_ROLE: &str = "tidings.user.v1.RoleService/AssignRole";
 const UNASSIGN_ROLE: &str = "tidings.user.v1.RoleService/UnassignRole";
+const LIST_PERMISSIONS: &str = "tidings.user.v1.RoleService/ListPermissions";
 const LIST_ROLE_ASSIGNMENTS: &str = "tidings.user.v1.RoleService/ListRoleAssignments";
 
 const ROLE_FIELDS: [&str; 4] = ["display_name", "description", "permissions", "rank"];
@@ -126,6 +127,36 @@ impl RoleService for Rpcs {
         let change = self.change(&caller, UNASSIGN_ROLE, request_id, &request);
         self.directory.unassign_role(&change, user_id, role_id).await?;
         Ok(Response::new(UnassignRoleResponse {}))
+    }
+
+    async fn list_permissions(
+        &self,
+        request: Request<ListPermissionsRequest>,
+    ) -> Result<Response<ListPermissionsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let page = self.page(
+            caller.user_id,
+            LIST_PERMISSIONS,
+            b"",
+            request.page_size,
+            &request.page_token,
+        )?;
+        let mut listed: Vec<_> = permissions::all()
+            .filter(|permission| (*permission as i32).to_be_bytes().as_slice() > page.after_bytes())
+            .take(page.limit() as usize)
+            .collect();
+        let next_page_token = self.next_page_token(&page, &mut listed, |last| (*last as i32).to_be_bytes().to_vec());
+        let info = |permission| PermissionInfo {
+            permission: permission as i32,
+            name: permissions::name(permission as i32),
+            description: permissions::description(permission).to_owned(),
+            held: caller.holds(permission),
+        };
+        Ok(Response::new(ListPermissionsResponse {
+            permissions: listed.into_iter().map(info).collect(),
+            next_page_token,
+        }))
     }
 
     async fn list_role_assignments(

@@ -1,14 +1,18 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
+use tidings_ids::UserId;
 use tidings_proto_user::v1::{
-    WatchUserStatesRequest, WatchUserStatesResponse, user_state_service_server::UserStateService,
+    ListBlocksRequest, ListBlocksResponse, WatchUserStatesRequest, WatchUserStatesResponse,
+    user_state_service_server::UserStateService,
 };
 use tidings_rpc::Problem;
 use tonic::{Request, Response, Status};
 
 use super::Rpcs;
 use crate::feed;
+
+const LIST_BLOCKS: &str = "tidings.user.v1.UserStateService/ListBlocks";
 
 #[tonic::async_trait]
 impl UserStateService for Rpcs {
@@ -27,5 +31,22 @@ impl UserStateService for Rpcs {
         Ok(Response::new(
             frames.map(|frame| frame.map(Into::into).map_err(Status::from)).boxed(),
         ))
+    }
+
+    async fn list_blocks(&self, request: Request<ListBlocksRequest>) -> Result<Response<ListBlocksResponse>, Status> {
+        let request = request.into_inner();
+        // One service may ask, which the policy says, so its pages need no other owner.
+        let nobody = UserId::from_uuid(uuid::Uuid::nil());
+        let page = self.page(nobody, LIST_BLOCKS, b"", request.page_size, &request.page_token)?;
+        let (head_number, mut blocks) = self.directory.blocks_after(page.after_pair(), page.limit()).await?;
+        let next_page_token = self.next_page_token(&page, &mut blocks, |last| {
+            let (blocker, blocked) = (last.blocker_user_id.uuid(), last.blocked_user_id.uuid());
+            [*blocker.as_bytes(), *blocked.as_bytes()].concat()
+        });
+        Ok(Response::new(ListBlocksResponse {
+            blocks: blocks.into_iter().map(Into::into).collect(),
+            next_page_token,
+            head_number,
+        }))
     }
 }

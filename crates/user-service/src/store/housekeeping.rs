@@ -26,6 +26,24 @@ pub async fn prune_states<'e>(executor: impl Executor<'e, Database = Postgres>) 
     Ok(delete.execute(executor).await?.rows_affected())
 }
 
+/// The same for its entries about blocks.
+pub async fn prune_block_changes<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<u64, Error> {
+    let delete = sqlx::query!(
+        "delete from users.block_changes
+         where number in (
+             select number
+             from users.block_changes
+             where number < coalesce(
+                 (select min(number) from users.block_changes where store_time >= now() - interval '1 hour'),
+                 9223372036854775807
+             )
+             order by number
+             limit 1000
+         )",
+    );
+    Ok(delete.execute(executor).await?.rows_affected())
+}
+
 /// Forgets registrations that were discarded before `before`.
 pub async fn prune_discarded<'e>(
     executor: impl Executor<'e, Database = Postgres>,

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod assignments;
+pub mod blocks;
 pub mod emails;
 pub mod fan_outs;
 pub mod housekeeping;

@@ -1,7 +1,7 @@
 //! Roles.
 
 use sqlx::{Executor, PgConnection, Postgres};
-use tidings_ids::RoleId;
+use tidings_ids::{RoleId, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -52,6 +52,24 @@ pub async fn find<'e>(
         role_id.uuid(),
     );
     Ok(role.fetch_optional(executor).await?.map(Role::from))
+}
+
+/// The roles that a user holds, in order of id.
+pub async fn of_user<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Vec<Role>, Error> {
+    let roles = sqlx::query_as!(
+        Row,
+        "select r.role_id, r.name, r.display_name, r.description, r.permissions, r.rank, r.built_in, r.revision, r.create_time
+         from users.role_assignments a
+         join users.roles r on r.role_id = a.role_id
+         where a.user_id = $1
+           and not r.deleting
+         order by r.role_id",
+        user_id.uuid(),
+    );
+    Ok(roles.fetch_all(executor).await?.into_iter().map(Role::from).collect())
 }
 
 /// The roles after this one in order of id.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{error::Error, user::UserState};
 
-const FEED: &str = "user_states";
+pub(super) const FEED: &str = "user_states";
 
 /// What makes a state different from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,10 +152,11 @@ pub async fn head<'e>(executor: impl Executor<'e, Database = Postgres>) -> Resul
     Ok(counter::last_number(executor, Schema::Users, FEED).await?)
 }
 
-/// The entries after a number, in order.
+/// The entries about users after a number and up to a head, in order.
 pub async fn after<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     number: i64,
+    head: i64,
     limit: i64,
 ) -> Result<Vec<UserState>, Error> {
     let states = sqlx::query_as!(
@@ -163,9 +164,11 @@ pub async fn after<'e>(
         "select number, user_id, token_epoch, status, username, permissions, roles, is_bot, login_epoch, deletion_final, change_time
          from users.user_states
          where number > $1
+           and number <= $2
          order by number
-         limit $2",
+         limit $3",
         number,
+        head,
         limit,
     );
     Ok(states.fetch_all(executor).await?)
@@ -173,7 +176,12 @@ pub async fn after<'e>(
 
 /// The first entry that is kept.
 pub async fn first<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<Option<i64>, Error> {
-    let first = sqlx::query_scalar!("select min(number) from users.user_states");
+    let first = sqlx::query_scalar!(
+        "select least(
+             (select min(number) from users.user_states),
+             (select min(number) from users.block_changes)
+         )",
+    );
     Ok(first.fetch_one(executor).await?)
 }
 
@@ -181,9 +189,10 @@ pub async fn first<'e>(executor: impl Executor<'e, Database = Postgres>) -> Resu
 /// clock, which is one for all nodes.
 pub async fn first_recent<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<Option<i64>, Error> {
     let first = sqlx::query_scalar!(
-        "select min(number)
-         from users.user_states
-         where store_time >= now() - interval '15 minutes'",
+        "select least(
+             (select min(number) from users.user_states where store_time >= now() - interval '15 minutes'),
+             (select min(number) from users.block_changes where store_time >= now() - interval '15 minutes')
+         )",
     );
     Ok(first.fetch_one(executor).await?)
 }

@@ -1,5 +1,7 @@
 //! The user service behind its middleware, on a real database.
 
+mod access;
+mod blocks;
 mod fan_out;
 mod feed;
 mod lifecycle;

@@ -3,15 +3,18 @@
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
-    AssignRoleRequest, CheckAuthorityRequest, CreateRoleRequest, DeleteRoleRequest, ListRolesRequest, Role,
-    UnassignRoleRequest, UpdateRoleRequest, UpdateUserRequest,
+    AccessQuery, AssignRoleRequest, CheckAccessRequest, CheckAuthorityRequest, CreateRoleRequest, DeleteRoleRequest,
+    ListRolesRequest, Role, UnassignRoleRequest, UpdateRoleRequest, UpdateUserRequest, access_query,
 };
 use tonic::Status;
 
 use crate::support::{Actor, World, detail, reason};
 
+/// What a role that is not there from the start allows, and how high it stands.
+type Custom = (&'static [P], i32);
+
 /// The roles, in the order of the table's rows and columns: what each is called, allows, and how high it stands.
-const ROLES: [(&str, Option<(&[P], i32)>); 8] = [
+const ROLES: [(&str, Option<Custom>); 8] = [
     ("admin", None),
     ("chief", Some((&[P::UsersManage, P::RolesRead, P::RolesManage], 500))),
     ("crown", Some((&[], 700))),
@@ -147,8 +150,52 @@ impl Stage {
         self.world.register(case, &[role]).await.user_id
     }
 
-    /// Tries it. `case` is a name that nothing else has.
-    async fn act(&self, action: Action, actor: &Actor, role: &Role, case: &str) -> Result<(), Status> {
+    /// What `CheckAccess` says beforehand that a call of this RPC would be refused with, whoever asks.
+    async fn foretell(&self, actor: &Actor, method: &str, user_id: &str, role_id: &str) -> Option<R> {
+        let query = |subject: &str| AccessQuery {
+            user_id: subject.to_owned(),
+            action: Some(access_query::Action::Method(method.to_owned())),
+            target_user_id: user_id.to_owned(),
+            target_role_id: role_id.to_owned(),
+        };
+        let subject = actor.user_id.to_string();
+        let mut decisions = Vec::new();
+        for (asker, subject) in [(&self.ruth, subject.as_str()), (actor, "")] {
+            let request = CheckAccessRequest {
+                query: Some(query(subject)),
+            };
+            let checked = self.world.access().check_access(asker.asks(request)).await;
+            decisions.push(checked.expect("decided").into_inner().decision.expect("a decision"));
+        }
+        assert_eq!(decisions[0], decisions[1], "{method}");
+        assert_eq!(decisions[0].allowed, decisions[0].reason() == R::Unspecified);
+        (!decisions[0].allowed).then(|| decisions[0].reason())
+    }
+
+    /// A role like this one, or this one where it cannot be deleted anyway.
+    async fn like(&self, role: &Role, case: &str) -> String {
+        if role.built_in {
+            return role.role_id.clone();
+        }
+        let like = CreateRoleRequest {
+            name: case.to_owned(),
+            permissions: role.permissions.clone(),
+            rank: role.rank,
+            ..CreateRoleRequest::default()
+        };
+        let created = self.world.roles().create_role(self.ruth.asks(like)).await;
+        created.expect("created").into_inner().role.expect("a role").role_id
+    }
+
+    /// Tries it. `case` is a name that nothing else has. Returns also what was foretold: what it is refused with, if anything;
+    /// nothing at all where there is nothing to ask `CheckAccess` about.
+    async fn act(
+        &self,
+        action: Action,
+        actor: &Actor,
+        role: &Role,
+        case: &str,
+    ) -> (Result<(), Status>, Option<Option<R>>) {
         let (world, role_id) = (&self.world, role.role_id.clone());
         match action {
             Action::Create => {
@@ -158,69 +205,75 @@ impl Stage {
                     rank: role.rank,
                     ..CreateRoleRequest::default()
                 };
-                world.roles().create_role(actor.asks(request)).await.map(drop)
+                (world.roles().create_role(actor.asks(request)).await.map(drop), None)
             }
             Action::Describe => {
+                let foretold = self.foretell(actor, "tidings.user.v1.RoleService/UpdateRole", "", &role_id);
+                let foretold = foretold.await;
                 let request = UpdateRoleRequest {
                     role_id,
                     description: case.to_owned(),
                     ..UpdateRoleRequest::default()
                 };
-                world.roles().update_role(actor.asks(request)).await.map(drop)
+                let outcome = world.roles().update_role(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
             }
             Action::Delete => {
-                let role_id = if role.built_in {
-                    role_id
-                } else {
-                    let like = CreateRoleRequest {
-                        name: case.to_owned(),
-                        permissions: role.permissions.clone(),
-                        rank: role.rank,
-                        ..CreateRoleRequest::default()
-                    };
-                    let created = world.roles().create_role(self.ruth.asks(like)).await;
-                    created.expect("created").into_inner().role.expect("a role").role_id
-                };
+                let role_id = self.like(role, case).await;
+                let foretold = self.foretell(actor, "tidings.user.v1.RoleService/DeleteRole", "", &role_id);
+                let foretold = foretold.await;
                 let request = DeleteRoleRequest {
                     role_id,
                     ..DeleteRoleRequest::default()
                 };
-                world.roles().delete_role(actor.asks(request)).await.map(drop)
+                let outcome = world.roles().delete_role(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
             }
             Action::Assign | Action::AssignTrifle => {
                 let trifle = action == Action::AssignTrifle;
+                let holder = self.holder(case, if trifle { &role.name } else { "member" });
+                let user_id = holder.await.to_string();
+                let role_id = if trifle { self.trifle.to_string() } else { role_id };
+                let foretold = self.foretell(actor, "tidings.user.v1.RoleService/AssignRole", &user_id, &role_id);
+                let foretold = foretold.await;
                 let request = AssignRoleRequest {
-                    user_id: self
-                        .holder(case, if trifle { &role.name } else { "member" })
-                        .await
-                        .to_string(),
-                    role_id: if trifle { self.trifle.to_string() } else { role_id },
-                    request_id: String::new(),
-                };
-                world.roles().assign_role(actor.asks(request)).await.map(drop)
-            }
-            Action::Unassign => {
-                let request = UnassignRoleRequest {
-                    user_id: self.holder(case, &role.name).await.to_string(),
+                    user_id,
                     role_id,
                     request_id: String::new(),
                 };
-                world.roles().unassign_role(actor.asks(request)).await.map(drop)
+                let outcome = world.roles().assign_role(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
+            }
+            Action::Unassign => {
+                let user_id = self.holder(case, &role.name).await.to_string();
+                let foretold = self.foretell(actor, "tidings.user.v1.RoleService/UnassignRole", &user_id, &role_id);
+                let foretold = foretold.await;
+                let request = UnassignRoleRequest {
+                    user_id,
+                    role_id,
+                    request_id: String::new(),
+                };
+                let outcome = world.roles().unassign_role(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
             }
             Action::Profile => {
+                let user_id = self.holder(case, &role.name).await.to_string();
+                let foretold = self.foretell(actor, "tidings.user.v1.UserService/UpdateUser", &user_id, "");
+                let foretold = foretold.await;
                 let request = UpdateUserRequest {
-                    user_id: self.holder(case, &role.name).await.to_string(),
+                    user_id,
                     bio: "x".to_owned(),
                     ..UpdateUserRequest::default()
                 };
-                world.users().update_user(actor.asks(request)).await.map(drop)
+                let outcome = world.users().update_user(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
             }
             Action::Authority => {
                 let request = CheckAuthorityRequest {
                     actor_user_id: actor.user_id.to_string(),
                     target_user_id: self.holder(case, &role.name).await.to_string(),
                 };
-                world.provisioning().check_authority(request).await.map(drop)
+                (world.provisioning().check_authority(request).await.map(drop), None)
             }
         }
     }
@@ -237,16 +290,19 @@ async fn every_actor_does_to_every_target_what_the_table_says_and_nothing_else()
             assert_eq!(row.len(), ROLES.len());
             for (role, letter) in roles.iter().zip(row.chars()) {
                 tried += 1;
-                let outcome = stage.act(action, actor, role, &format!("case{tried}")).await;
+                let (outcome, foretold) = stage.act(action, actor, role, &format!("case{tried}")).await;
                 let told = outcome.is_err().then(|| reason(outcome));
-                if told != expected(letter) {
+                if told != expected(letter) || foretold.is_some_and(|foretold| foretold != told) {
                     let name = ROLES[stage
                         .actors
                         .iter()
                         .position(|other| other.user_id == actor.user_id)
                         .unwrap()]
                     .0;
-                    wrong.push(format!("{name} {action:?} {}: {told:?}, not {letter}", role.name));
+                    wrong.push(format!(
+                        "{name} {action:?} {}: {told:?} ({foretold:?}), not {letter}",
+                        role.name
+                    ));
                 }
             }
         }

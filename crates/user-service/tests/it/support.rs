@@ -12,6 +12,7 @@ use tidings_ids::{LoginSessionId, RoleId, Source, UserId};
 use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
     ActivateUserRequest, CreateRoleRequest, CreateUserRequest, SetLoggedInRequest, UserState,
+    access_service_client::AccessServiceClient, block_service_client::BlockServiceClient,
     provisioning_service_client::ProvisioningServiceClient, role_service_client::RoleServiceClient,
     user_service_client::UserServiceClient, user_state_service_client::UserStateServiceClient,
 };
@@ -110,11 +111,24 @@ impl World {
 
     /// What other services follow.
     pub fn states(&self) -> UserStateServiceClient<Peer> {
-        UserStateServiceClient::new(self.peer(tidings_authn::Service::Chat))
+        self.states_as(tidings_authn::Service::Chat)
+    }
+
+    /// The same for a certain service.
+    pub fn states_as(&self, caller: tidings_authn::Service) -> UserStateServiceClient<Peer> {
+        UserStateServiceClient::new(self.peer(caller))
     }
 
     pub fn users(&self) -> UserServiceClient<Peer> {
         UserServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    }
+
+    pub fn access(&self) -> AccessServiceClient<Peer> {
+        AccessServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    }
+
+    pub fn blocks(&self) -> BlockServiceClient<Peer> {
+        BlockServiceClient::new(self.peer(tidings_authn::Service::Gateway))
     }
 
     pub fn roles(&self) -> RoleServiceClient<Peer> {
