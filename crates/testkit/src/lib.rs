@@ -9,13 +9,15 @@
 //! | [`Api`] | any RPC by its descriptor, for what must hold for all of them |
 //! | [`Forge`] | tokens that auth would never issue |
 //! | [`mail`] | what has been mailed |
-//! | [`Proxy`] | a TCP link that a test can cut |
+//! | [`Proxy`] | a TCP link that a test can cut, silence and listen to |
+//! | [`Authority`] | signs the certificates of a suite whose services speak mutual TLS |
 //! | [`built`] | where the binaries of this build are |
 //! | [`until`] | waits for a condition, with a limit |
 
 mod actor;
 mod api;
 mod built;
+mod certificates;
 mod errors;
 mod forge;
 mod identity;
@@ -32,4 +34,5 @@ pub use errors::{assert_contract, reason_of};
 pub use forge::Forge;
 pub use proxy::Proxy;
 pub use suite::{Process, Shape, Suite, free_address};
+pub use tidings_rpc::testing::Authority;
 pub use wait::{until, until_some};

@@ -12,13 +12,15 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use tempfile::TempDir;
 use tidings_db::testing::Database;
 use tidings_proto_gateway::v1::{GetServerInfoRequest, gateway_service_client::GatewayServiceClient};
+use tidings_rpc::testing::Authority;
 use tokio::{
     process::{Child, Command},
     time::{Instant, timeout},
 };
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{Actor, built, until};
+use crate::{Actor, built, certificates, until};
 
 /// How the suite runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub enum Process {
     Chat,
     /// Message.
     Message,
+    /// A second process of message, on the same database and folder of attachments, which no other process calls.
+    SecondMessage,
     /// The gateway.
     Gateway,
 }
@@ -55,8 +59,17 @@ impl Process {
             Self::Auth => "auth",
             Self::User => "user",
             Self::Chat => "chat",
-            Self::Message => "message",
+            Self::Message | Self::SecondMessage => "message",
             Self::Gateway => "gateway",
+        }
+    }
+
+    /// Its name among the processes of a suite.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SecondMessage => "second-message",
+            other => other.command(),
         }
     }
 
@@ -87,6 +100,8 @@ pub struct Suite {
     detours: HashMap<Process, SocketAddr>,
     children: HashMap<Process, Child>,
     settings: Vec<(String, String)>,
+    /// Whether services speak mutual TLS.
+    secured: bool,
 }
 
 impl Suite {
@@ -106,12 +121,50 @@ impl Suite {
     /// When it does not serve within a minute.
     pub async fn start_with(shape: Shape, settings: &[(&str, &str)]) -> Self {
         let mut suite = Self::prepare(shape, settings).await;
-        suite.migrate().await;
-        for process in Process::of(shape) {
-            suite.spawn(*process);
-        }
-        suite.serving().await;
+        suite.begin().await;
         suite
+    }
+
+    /// Migrates, starts all processes and waits until they serve.
+    ///
+    /// # Panics
+    ///
+    /// When it does not serve within a minute.
+    pub async fn begin(&mut self) {
+        self.migrate().await;
+        for process in Process::of(self.shape) {
+            self.spawn(*process);
+        }
+        self.serving().await;
+    }
+
+    /// Has the services, when they are started, speak mutual TLS with certificates of this authority.
+    ///
+    /// # Panics
+    ///
+    /// When the certificates cannot be written.
+    pub fn secure(&mut self, authority: &Authority) {
+        self.certify(authority, &[authority]);
+        self.secured = true;
+    }
+
+    /// Starts a second process of message, and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// When it does not serve within a minute, and in a secured suite.
+    pub async fn start_second_message(&mut self) {
+        self.addresses.insert(Process::SecondMessage, free_address());
+        self.spawn(Process::SecondMessage);
+        let channel = self.direct(Process::SecondMessage);
+        until("the second message process serves", START_LIMIT, || {
+            let mut client = HealthClient::new(channel.clone());
+            async move {
+                let answer = client.check(HealthCheckRequest::default()).await;
+                answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+            }
+        })
+        .await;
     }
 
     /// A suite whose processes are not started yet.
@@ -142,6 +195,7 @@ impl Suite {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            secured: false,
         }
     }
 
@@ -160,7 +214,7 @@ impl Suite {
     /// Where logs are written, a file a process.
     #[must_use]
     pub fn log_of(&self, process: Process) -> PathBuf {
-        self.folder.path().join(format!("{}.log", process.command()))
+        self.folder.path().join(format!("{}.log", process.name()))
     }
 
     /// Where clients connect.
@@ -223,6 +277,9 @@ impl Suite {
             .expect("a file in its own folder");
         let mut command = self.command(process.command());
         command.env("TIDINGS_LISTEN", self.addresses[&process].to_string());
+        if self.secured {
+            certificates::given(&mut command, self, process);
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -257,7 +314,8 @@ impl Suite {
         for process in [Process::Auth, Process::User, Process::Chat, Process::Message] {
             if let Some(address) = self.detours.get(&process).or_else(|| self.addresses.get(&process)) {
                 let name = format!("TIDINGS_{}_ADDRESS", process.command().to_uppercase());
-                command.env(name, format!("http://{address}"));
+                let scheme = if self.secured { "https" } else { "http" };
+                command.env(name, certificates::url(scheme, *address));
             }
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
