@@ -9,6 +9,7 @@
 //! - [`replay`] plays the logs, many at once: [`accounts`], group and chat, [`follow`]ers on streams, sends, [`read_back`].
 //! - [`compare`] holds each reading against the file. [`meter`] counts, [`summary`] tells.
 //! - [`record`] writes down what the server has acknowledged, and [`verify`] holds the server to it, after it was killed perhaps.
+//! - [`revocations`] measures how soon an end of somebody's rights is known everywhere.
 //! - [`generate`] makes a small file of the same shape, for where the real one is not at hand.
 //!
 //! Only the generated clients are used: what passes here passes for any client of the API.
@@ -26,6 +27,7 @@ pub mod progress;
 pub mod read_back;
 pub mod record;
 pub mod replay;
+pub mod revocations;
 pub mod summary;
 pub mod survey;
 pub mod verify;

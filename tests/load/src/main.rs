@@ -1,9 +1,10 @@
-//! The command `tidings-load`: `replay`, `verify`, `generate`.
+//! The command `tidings-load`: `replay`, `verify`, `revocations`, `generate`.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use tidings_load::{generate, replay, verify};
+use tidings_load::{generate, replay, revocations, verify};
 
 /// Everything was done and is as it must be, or is not, or could not be done.
 const FAITHFUL: u8 = 0;
@@ -44,6 +45,8 @@ enum Command {
     Replay(Replay),
     /// Hold a server to the record of what it has acknowledged: none lost, none twice, no hole.
     Verify(Verify),
+    /// Measure how soon an end of somebody's rights is known at each process of the message service, while others send.
+    Revocations(Revocations),
     /// Make a small file of the same format, the same for the same seed.
     Generate(Generate),
 }
@@ -97,6 +100,37 @@ struct Verify {
 }
 
 #[derive(Debug, Args)]
+struct Revocations {
+    /// Where the gateway listens: host:port, or an http:// URL.
+    #[arg(long, value_name = "ADDR", default_value = "http://127.0.0.1:7700")]
+    target: String,
+    /// Where a process of the message service listens; once for each of them.
+    #[arg(long = "node", value_name = "ADDR", required = true)]
+    nodes: Vec<String>,
+    /// An administrator's username.
+    #[arg(long, value_name = "NAME")]
+    admin: String,
+    /// A file with the administrator's password.
+    #[arg(long, value_name = "FILE")]
+    password_file: PathBuf,
+    /// The folder that the server writes its mails into, for resets of passwords.
+    #[arg(long, value_name = "FOLDER")]
+    mail_dir: Option<PathBuf>,
+    /// Ends to measure, of all ways in turn.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    rounds: usize,
+    /// Users who send all the while, each as fast as they are answered.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    senders: usize,
+    /// Milliseconds after which nothing may go on any more.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    within: u64,
+    /// Seconds after which a round is given up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+}
+
+#[derive(Debug, Args)]
 struct Generate {
     /// The file to write, compressed where its name ends in .gz.
     file: PathBuf,
@@ -119,6 +153,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Replay(args) => run_replay(args).await,
         Command::Verify(args) => run_verify(args).await,
+        Command::Revocations(args) => run_revocations(args).await,
         Command::Generate(args) => run_generate(&args),
     };
     match outcome {
@@ -154,6 +189,26 @@ async fn run_verify(args: Verify) -> anyhow::Result<bool> {
     let verdict = verify::verify(&args.record, &args.target, Duration::from_secs(args.patience)).await?;
     print!("{verdict}");
     Ok(verdict.differences.is_empty())
+}
+
+async fn run_revocations(args: Revocations) -> anyhow::Result<bool> {
+    let password = std::fs::read_to_string(&args.password_file)
+        .with_context(|| format!("cannot read {}", args.password_file.display()))?;
+    let report = revocations::run(&revocations::Options {
+        gateway: args.target,
+        nodes: args.nodes,
+        admin: revocations::Admin {
+            username: args.admin,
+            password: password.trim_end_matches(['\r', '\n']).to_owned(),
+        },
+        mail_dir: args.mail_dir,
+        rounds: args.rounds,
+        senders: args.senders,
+        patience: Duration::from_secs(args.patience),
+    })
+    .await?;
+    print!("{report}");
+    Ok(report.max() <= Duration::from_millis(args.within))
 }
 
 fn run_generate(args: &Generate) -> anyhow::Result<bool> {
