@@ -546,3 +546,42 @@ async fn states_are_for_auth_and_of_those_who_are_there() {
         ["user_ids"]
     );
 }
+
+#[tokio::test]
+async fn each_step_is_in_the_audit_trail_once_and_names_nobody() {
+    let world = World::begin().await;
+    let (admin, ada) = (
+        world.register("ruth", &["admin"]).await,
+        world.register("ada", &[]).await,
+    );
+    for _ in 0..2 {
+        suspend(&world, &admin, &ada).await.expect("suspended");
+    }
+    reactivate(&world, &admin, &ada).await.expect("reactivated");
+    delete(&world, &admin, &ada).await.expect("deleted");
+    undelete(&world, &admin, &ada).await.expect("restored");
+    let events: Vec<(String, String)> = sqlx::query_as(
+        "select action, to_jsonb(e)::text from users.audit_events e where action like '%UserService/%' order by event_time, event_id",
+    )
+    .fetch_all(&world.pool())
+    .await
+    .unwrap();
+    let actions: Vec<_> = events
+        .iter()
+        .filter_map(|(action, _)| action.rsplit('/').next())
+        .collect();
+    let mut expected = ["SuspendUser", "ReactivateUser", "DeleteUser", "UndeleteUser"]
+        .map(str::to_owned)
+        .to_vec();
+    let mut found: Vec<String> = actions.iter().map(|action| (*action).to_owned()).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "what changes nothing is not recorded");
+    for (_, event) in &events {
+        assert!(
+            event.contains(&admin.user_id.to_string()) && event.contains(&ada.user_id.to_string()),
+            "{event}"
+        );
+        assert!(!event.contains("ada@") && !event.contains("\"ada\""), "{event}");
+    }
+}
