@@ -64,6 +64,11 @@ impl Call {
         Self { caller, identity: None }
     }
 
+    /// The client's id for it, where it gave one.
+    pub(crate) fn request_id(&self) -> Option<Uuid> {
+        self.identity.as_ref().map(|identity| identity.request_id)
+    }
+
     /// What the call did when it was made before, if it was.
     pub(crate) async fn look_up(&self, pool: &Pool) -> Result<Option<Done>, Error> {
         let Some(identity) = &self.identity else {

@@ -11,6 +11,7 @@ use crate::{
     membership::Member,
     role::Role,
     store::{chats, creators, groups, members},
+    trail,
 };
 
 /// A named set of members that owns chats.
@@ -44,6 +45,17 @@ pub(crate) struct GroupPatch {
 impl GroupPatch {
     fn is_empty(&self) -> bool {
         self.display_name.is_none() && self.description.is_none() && self.metadata.is_none()
+    }
+
+    /// The names of what it changes.
+    fn names(&self) -> String {
+        let names = [
+            ("display_name", self.display_name.is_some()),
+            ("description", self.description.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ];
+        let changed: Vec<&str> = names.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        changed.join(",")
     }
 }
 
@@ -138,6 +150,8 @@ impl Keeper {
                     group.description = patch.description.clone().unwrap_or(group.description);
                     group.metadata = patch.metadata.clone().unwrap_or(group.metadata);
                     groups::update(tx, &group).await?;
+                    let event = trail::event(&self.source, call).subject(group_id);
+                    trail::record(tx, &event.detail("fields", patch.names())).await?;
                 }
                 self.finish(tx, call, audience, Uuid::nil()).await
             });

@@ -15,6 +15,7 @@ use crate::{
     message_log::MessageLog,
     role::Role,
     store::audiences::{self, Audience},
+    trail,
     users::Users,
 };
 
@@ -97,6 +98,7 @@ impl Keeper {
         made: Uuid,
     ) -> Result<Done, Error> {
         let audience_id = audience.id;
+        trail::record_changes(&mut *tx, &self.source, call, &audience).await?;
         let number = audience.store(tx, call.caller, self.source.now()).await?;
         let done = Done {
             id: made,

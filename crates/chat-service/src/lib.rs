@@ -24,6 +24,7 @@
 //! | `role` | who outranks whom |
 //! | `keeper`, `call` | the frame of every change; repeated calls |
 //! | `delivery`, `sweeper` | the outbox's way to the message service |
+//! | `trail` | what the audit trail is told |
 //! | `users`, `message_log` | the peers |
 //! | `store/` | statements, by noun |
 //!
@@ -50,23 +51,31 @@ mod service;
 mod session;
 mod store;
 mod sweeper;
+mod trail;
 mod users;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use sqlx::migrate::Migrator;
+use tidings_audit::Trail;
 use tidings_db::{Pool, Schema, migrate::Migrations};
 use tidings_proto_chat::{
     FILE_DESCRIPTOR_SET,
     v1::{
-        chat_service_server::ChatServiceServer, chat_session_service_server::ChatSessionServiceServer,
-        group_service_server::GroupServiceServer, membership_service_server::MembershipServiceServer,
+        chat_audit_service_server::ChatAuditServiceServer, chat_service_server::ChatServiceServer,
+        chat_session_service_server::ChatSessionServiceServer, group_service_server::GroupServiceServer,
+        membership_service_server::MembershipServiceServer,
     },
 };
 use tidings_rpc::{App, Environment, Health, Peer, Stack, policy::InvalidPolicy};
 
 use crate::{
-    delivery::Deliveries, error::Error, keeper::Keeper, message_log::MessageLog, service::Api, sweeper::Sweeper,
+    delivery::Deliveries,
+    error::Error,
+    keeper::Keeper,
+    message_log::MessageLog,
+    service::{Api, AuditRpcs},
+    sweeper::Sweeper,
     users::Users,
 };
 
@@ -95,6 +104,7 @@ pub struct Service {
     /// The switch of its health.
     pub health: Health,
     sweeper: Sweeper,
+    trail: Trail,
 }
 
 /// Puts the service together. It connects to nothing yet.
@@ -111,6 +121,7 @@ pub fn build(
     user: Peer,
     message: Peer,
 ) -> Result<Service, InvalidPolicy> {
+    let trail = Trail::new(environment, pool.clone(), Schema::Chats, Default::default());
     let log = MessageLog::new(message);
     let deliveries = Deliveries::new(pool.clone(), log.clone(), environment.drain.clone());
     let sweeper = Sweeper {
@@ -139,8 +150,14 @@ pub fn build(
         .add(MembershipServiceServer::new(api.clone()))
         .add(ChatServiceServer::new(api.clone()))
         .add(ChatSessionServiceServer::new(api))
+        .add(ChatAuditServiceServer::new(AuditRpcs { trail: trail.clone() }))
         .build()?;
-    Ok(Service { stack, health, sweeper })
+    Ok(Service {
+        stack,
+        health,
+        sweeper,
+        trail,
+    })
 }
 
 impl Service {
@@ -148,6 +165,8 @@ impl Service {
     /// nobody delivers stays undelivered until somebody asks for it.
     #[must_use]
     pub fn background(&self) -> Vec<Background> {
-        vec![Box::pin(self.sweeper.clone().run())]
+        let mut work: Vec<Background> = vec![Box::pin(self.sweeper.clone().run())];
+        work.extend(self.trail.background());
+        work
     }
 }

@@ -2,9 +2,10 @@
 //! checks in the contract's order: access, repetition, etag, effect.
 
 use sqlx::{PgConnection, types::Json};
-use tidings_db::{Pool, transaction};
-use tidings_ids::{MessageId, UserId};
-use tidings_proto_common::v1::ErrorReason;
+use tidings_audit::{self as audit, Event};
+use tidings_db::{Pool, Schema, transaction};
+use tidings_ids::{MessageId, Source, UserId};
+use tidings_proto_common::v1::{AuditCategory, ErrorReason};
 use tidings_proto_message::v1::{MessageType, ResponseState};
 use tidings_rpc::Problem;
 use time::OffsetDateTime;
@@ -62,7 +63,13 @@ pub(crate) async fn update_message(pool: &Pool, bus: &Bus, call: &Call, edit: &E
 }
 
 /// Deletes a message for all and returns the tombstone.
-pub(crate) async fn delete_for_all(pool: &Pool, bus: &Bus, call: &Call, deletion: &Deletion) -> Result<Message, Error> {
+pub(crate) async fn delete_for_all(
+    pool: &Pool,
+    bus: &Bus,
+    source: &Source,
+    call: &Call,
+    deletion: &Deletion,
+) -> Result<Message, Error> {
     let message = transaction!(pool, |tx| -> Result<Message, Error> {
         let access = begin(tx, call).await?;
         if let Earlier::Same(id) = call.look_up(tx).await? {
@@ -76,6 +83,9 @@ pub(crate) async fn delete_for_all(pool: &Pool, bus: &Bus, call: &Call, deletion
             check_etag(&row, &deletion.etag)?;
             store_tombstone(tx, &row).await?;
             log(tx, &row, 12, call.caller_id).await?;
+            if row.sender_id != call.caller_id {
+                record(tx, source, call, &row).await?;
+            }
         }
         call.remember(tx, row.message_id.uuid()).await?;
         found_whole(tx, call, row.message_id).await
@@ -259,6 +269,16 @@ async fn log(tx: &mut PgConnection, row: &MessageRow, kind: i16, actor_id: UserI
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// The audit trail has whose message was deleted by somebody else. What users do to their own is theirs.
+async fn record(tx: &mut PgConnection, source: &Source, call: &Call, row: &MessageRow) -> Result<(), Error> {
+    let event = Event::of_call(source, AuditCategory::Content, "message.delete_message")
+        .subject(row.chat_id)
+        .subject(row.message_id)
+        .subject(row.sender_id)
+        .request(Some(call.request_id));
+    Ok(audit::record(tx, Schema::Messages, &event).await?)
 }
 
 async fn hide(tx: &mut PgConnection, call: &Call, row: &MessageRow) -> Result<(), Error> {

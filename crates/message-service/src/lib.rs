@@ -57,11 +57,12 @@ pub mod testing;
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
+use tidings_audit::Trail;
 use tidings_db::{Pool, Schema, Settings, migrate::Migrations};
 use tidings_proto_message::v1::{
     attachment_service_server::AttachmentServiceServer, membership_log_service_server::MembershipLogServiceServer,
-    message_service_server::MessageServiceServer, response_service_server::ResponseServiceServer,
-    sync_service_server::SyncServiceServer,
+    message_audit_service_server::MessageAuditServiceServer, message_service_server::MessageServiceServer,
+    response_service_server::ResponseServiceServer, sync_service_server::SyncServiceServer,
 };
 use tidings_rpc::{App, Environment, Health, Stack, policy::InvalidPolicy};
 
@@ -72,6 +73,7 @@ pub use sync::Settings as SyncSettings;
 use bus::Bus;
 use service::{
     Rpcs, Shared,
+    audit::AuditRpcs,
     sync::{PageSizes, SyncRpcs},
 };
 
@@ -129,6 +131,8 @@ pub fn build(env: &Environment, config: Config, pool: Pool, settings: &Settings)
     let bus = Bus::new(config.other_nodes);
     let (sends, shards) = send::build(config.send_shards, settings, &pool, &bus, &env.drain);
     let mut background: Vec<Background> = shards;
+    let trail = Trail::new(env, pool.clone(), Schema::Messages, Default::default());
+    background.extend(trail.background());
     if config.other_nodes {
         let (bus, settings) = (bus.clone(), settings.clone());
         background.push(Box::pin(bus::run_notices(
@@ -172,6 +176,7 @@ pub fn build(env: &Environment, config: Config, pool: Pool, settings: &Settings)
         .add(ResponseServiceServer::new(rpcs.clone()))
         .add(AttachmentServiceServer::new(rpcs))
         .add(SyncServiceServer::new(sync))
+        .add(MessageAuditServiceServer::new(AuditRpcs { trail: trail.clone() }))
         .build()?;
     Ok(Service {
         stack,

@@ -2,6 +2,7 @@
 //! gRPC service. Nothing else names the messages of the protos, but for pages, whose size in bytes is theirs.
 
 mod attachments;
+pub(crate) mod audit;
 mod membership_log;
 mod messages;
 mod parse;

@@ -1,5 +1,6 @@
 //! The RPCs: parse, decide, render. Beside [`convert`](crate::convert) the only place that names proto messages.
 
+mod audit;
 mod chats;
 mod groups;
 mod memberships;
@@ -10,6 +11,8 @@ use tidings_rpc::{PageScope, PageTokens, Problem, RequestHasher, Violations};
 use uuid::Uuid;
 
 use crate::{call::Call, keeper::Keeper};
+
+pub(crate) use self::audit::AuditRpcs;
 
 /// Implements the four services of `tidings.chat.v1`.
 #[derive(Clone)]

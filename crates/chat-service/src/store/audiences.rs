@@ -66,6 +66,11 @@ impl Audience {
         self.ended
     }
 
+    /// What the message service is to be told so far.
+    pub(crate) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// Adds a change to what the message service is told.
     pub(crate) fn log(&mut self, change: Change) {
         self.changes.push(change);

@@ -9,8 +9,10 @@
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
-use tidings_db::{Pool, transaction};
-use tidings_ids::{AudienceId, ChatId, UserId};
+use tidings_audit::{self as audit, Event};
+use tidings_db::{Pool, Schema, transaction};
+use tidings_ids::{AudienceId, ChatId, Source, UserId};
+use tidings_proto_common::v1::AuditCategory;
 
 use super::{
     change::{AudienceChange, Change, Turn, turn},
@@ -41,12 +43,13 @@ pub(super) struct Piece {
 pub(crate) async fn apply(
     pool: &Pool,
     bus: &Bus,
+    source: &Source,
     audience_id: AudienceId,
     changes: &[AudienceChange],
 ) -> Result<i64, Error> {
     loop {
         let (applied_number, goes_on, piece) = transaction!(pool, |tx| -> Result<_, Error> {
-            apply_piece(tx, audience_id, changes).await
+            apply_piece(tx, source, audience_id, changes).await
         })?;
         let users: BTreeSet<UserId> = piece.entries.iter().map(|entry| entry.user_id).collect();
         bus.moved(piece.chats, users);
@@ -59,10 +62,12 @@ pub(crate) async fn apply(
 /// One transaction: as many changes as its rows allow, or a part of one. Says how far the audience is, and whether more is due.
 async fn apply_piece(
     tx: &mut PgConnection,
+    source: &Source,
     audience_id: AudienceId,
     changes: &[AudienceChange],
 ) -> Result<(i64, bool, Piece), Error> {
     let mut applied = pieces::lock_audience(tx, audience_id).await?;
+    let before = applied;
     let mut piece = Piece {
         left: PIECE_ROWS_MAX,
         chats: BTreeSet::new(),
@@ -86,6 +91,13 @@ async fn apply_piece(
         applied = change.number;
     }
     pieces::set_applied(tx, audience_id, applied).await?;
+    if applied > before {
+        let event = Event::of_call(source, AuditCategory::Membership, "message.apply_membership_changes")
+            .subject(audience_id)
+            .detail("first_number", before + 1)
+            .detail("last_number", applied);
+        audit::record(&mut *tx, Schema::Messages, &event).await?;
+    }
     user_log::append(tx, &piece.entries).await?;
     Ok((applied, goes_on, piece))
 }

@@ -23,7 +23,14 @@ impl MembershipLogService for Rpcs {
         request: Request<ApplyMembershipChangesRequest>,
     ) -> Result<Response<ApplyMembershipChangesResponse>, Status> {
         let (audience_id, changes) = parse_changes(&request.into_inner())?;
-        let applied_number = membership::apply(&self.shared.pool, &self.shared.bus, audience_id, &changes).await?;
+        let applied_number = membership::apply(
+            &self.shared.pool,
+            &self.shared.bus,
+            &self.shared.env.source,
+            audience_id,
+            &changes,
+        )
+        .await?;
         Ok(Response::new(ApplyMembershipChangesResponse { applied_number }))
     }
 

@@ -126,7 +126,7 @@ impl MessageService for Rpcs {
             let hidden = edit::delete_for_me(pool, bus, &call, &deletion).await?;
             convert::hidden_message(&hidden.row, hidden.hide_time)
         } else {
-            convert::message(&edit::delete_for_all(pool, bus, &call, &deletion).await?)
+            convert::message(&edit::delete_for_all(pool, bus, &self.shared.env.source, &call, &deletion).await?)
         };
         Ok(Response::new(DeleteMessageResponse { message: Some(message) }))
     }
