@@ -51,15 +51,18 @@ mod username;
 
 use std::{future::Future, pin::Pin};
 
+use tidings_audit::Trail;
 use tidings_db::{Pool, Schema, migrate::Migrations};
 use tidings_proto_user::v1::{
     access_service_server::AccessServiceServer, block_service_server::BlockServiceServer,
     provisioning_service_server::ProvisioningServiceServer, role_service_server::RoleServiceServer,
-    user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
+    user_audit_service_server::UserAuditServiceServer, user_service_server::UserServiceServer,
+    user_state_service_server::UserStateServiceServer,
 };
 use tidings_rpc::{App, Drain, Environment, Health, Policies, Stack, policy::InvalidPolicy};
 
 pub use config::Config;
+use service::audit::AuditRpcs;
 
 /// The migrations of the schema `users`.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -91,6 +94,7 @@ pub struct Service {
     pub health: Health,
     directory: directory::Directory,
     drain: Drain,
+    trail: Trail,
 }
 
 /// Puts the service together. It asks nobody yet, and no other service ever.
@@ -99,7 +103,8 @@ pub struct Service {
 ///
 /// When an RPC declares no policy: an error in the build.
 pub fn build(env: &Environment, config: Config, pool: Pool) -> Result<Service, InvalidPolicy> {
-    let directory = directory::Directory::new(pool, env.source.clone(), config);
+    let directory = directory::Directory::new(pool.clone(), env.source.clone(), config);
+    let trail = Trail::new(env, pool.clone(), Schema::Users, tidings_audit::Settings::default());
     let policies = Policies::from_descriptors(&SUITE)?;
     let rpcs = service::Rpcs::new(directory.clone(), env, policies);
     let (stack, health) = App::new(env)
@@ -110,12 +115,14 @@ pub fn build(env: &Environment, config: Config, pool: Pool) -> Result<Service, I
         .add(BlockServiceServer::new(rpcs.clone()))
         .add(ProvisioningServiceServer::new(rpcs.clone()))
         .add(UserStateServiceServer::new(rpcs))
+        .add(UserAuditServiceServer::new(AuditRpcs { trail: trail.clone() }))
         .build()?;
     Ok(Service {
         stack,
         health,
         directory,
         drain: env.drain.clone(),
+        trail,
     })
 }
 
@@ -125,9 +132,11 @@ impl Service {
     #[must_use]
     pub fn background(&self) -> Vec<Background> {
         let (directory, drain) = (|| self.directory.clone(), || self.drain.clone());
-        vec![
+        let mut work: Vec<Background> = vec![
             Box::pin(background::carry_on(directory(), drain())),
             Box::pin(background::forget_old(directory(), drain())),
-        ]
+        ];
+        work.extend(self.trail.background());
+        work
     }
 }

@@ -21,7 +21,7 @@ pub struct ProfileChange {
 }
 
 /// What another system calls a user: 128 bytes.
-const EXTERNAL_ID: TextRule = TextRule {
+pub(crate) const EXTERNAL_ID: TextRule = TextRule {
     chars_min: 1,
     chars_max: 128,
     bytes_max: 128,
@@ -75,6 +75,20 @@ impl ProfileChange {
     #[must_use]
     pub fn permission(&self) -> Option<Permission> {
         self.external_id.is_some().then_some(Permission::UsersManage)
+    }
+
+    /// The names of what it changes.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names = [
+            ("display_name", self.display_name.is_some()),
+            ("bio", self.bio.is_some()),
+            ("avatar_url", self.avatar_url.is_some()),
+            ("metadata", self.metadata.is_some()),
+            ("external_id", self.external_id.is_some()),
+        ];
+        let changed: Vec<&str> = names.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        changed.join(",")
     }
 
     /// Whether it changes nothing.

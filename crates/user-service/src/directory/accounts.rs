@@ -1,11 +1,12 @@
 //! Accounts as auth provides them. `auth` has decided and answers for it: no permission is asked here.
 
+use tidings_audit::Event;
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::{RoleId, UserId};
 use tidings_rpc::Violations;
 use time::OffsetDateTime;
 
-use super::{Directory, authority};
+use super::{Directory, authority, trail::record};
 use crate::{
     authority::{Deed, judge},
     error::Error,
@@ -32,7 +33,8 @@ impl Directory {
         let state = transaction!(&self.pool, |tx| -> Result<_, Error> {
             let repeated = request.claim(tx, Outcome::id(new.user_id.uuid()), now).await?.is_some();
             if !repeated {
-                store_pending(tx, new, now).await?;
+                let event = self.event_of("user.create_user").subject(new.user_id);
+                store_pending(tx, new, &event.request(request.id), now).await?;
             }
             let state = states::current(&mut *tx, new.user_id).await?.ok_or(Error::NotFound)?;
             if state.status == Status::Discarded {
@@ -53,13 +55,15 @@ impl Directory {
                 Status::Discarded | Status::Deleted => return Err(Error::StateUnsuitable),
                 Status::Pending => {
                     accounts::activate(tx, user_id).await?;
+                    record(tx, &self.event_of("user.activate_user").subject(user_id)).await?;
                     search::refresh(tx, user_id).await?;
                     states::publish(tx, &[user_id], Cause::Status, now).await?;
                 }
                 Status::Active | Status::Suspended => {}
             }
-            if email_verified {
-                accounts::set_email_verified(tx, user_id).await?;
+            if email_verified && accounts::set_email_verified(tx, user_id).await? {
+                let event = self.event_of("user.activate_user").subject(user_id);
+                record(tx, &event.detail("fields", "email_verified")).await?;
             }
             states::current(&mut *tx, user_id).await?.ok_or(Error::NotFound)
         })?;
@@ -79,6 +83,7 @@ impl Directory {
                 Status::Active | Status::Suspended | Status::Deleted => Err(Error::StateUnsuitable),
                 Status::Pending => {
                     accounts::discard(tx, user_id).await?;
+                    record(tx, &self.event_of("user.discard_user").subject(user_id)).await?;
                     states::publish(tx, &[user_id], Cause::Status, now).await?;
                     Ok(())
                 }
@@ -112,7 +117,12 @@ impl Directory {
 }
 
 /// Stores the user, unless the same call has done so under another `request_id`.
-async fn store_pending(tx: &mut sqlx::PgConnection, new: &NewUser, now: OffsetDateTime) -> Result<(), Error> {
+async fn store_pending(
+    tx: &mut sqlx::PgConnection,
+    new: &NewUser,
+    event: &Event,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
     let roles = accounts::share_roles(tx, &new.role_names).await?;
     let mut violations = Violations::new();
     for (index, name) in new.role_names.iter().enumerate() {
@@ -139,6 +149,7 @@ async fn store_pending(tx: &mut sqlx::PgConnection, new: &NewUser, now: OffsetDa
     for (role_id, _) in roles {
         assignments::insert(tx, new.user_id, role_id, None, now).await?;
     }
+    record(tx, event).await?;
     states::publish(tx, &[new.user_id], Cause::Status, now).await?;
     Ok(())
 }

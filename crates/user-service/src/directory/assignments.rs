@@ -3,7 +3,7 @@
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::{RoleId, UserId};
 
-use super::{Change, Directory, authority};
+use super::{Change, Directory, authority, trail::record};
 use crate::{
     authority::{Deed, judge},
     error::Error,
@@ -44,6 +44,7 @@ impl Directory {
                     limit,
                 });
             }
+            record(tx, &self.event(change).subject(user_id).subject(role_id)).await?;
             states::publish(tx, &[user_id], Cause::Roles, now).await?;
             Ok(())
         })?;
@@ -72,6 +73,7 @@ impl Directory {
             if !assignments::delete(tx, user_id, role_id).await? {
                 return Ok(());
             }
+            record(tx, &self.event(change).subject(user_id).subject(role_id)).await?;
             states::publish(tx, &[user_id], Cause::Roles, now).await?;
             Ok(())
         })?;

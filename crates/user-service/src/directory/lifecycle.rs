@@ -9,7 +9,7 @@ use tidings_ids::UserId;
 use tidings_proto_common::v1::Permission;
 use time::{Duration, OffsetDateTime};
 
-use super::{Change, Directory, authority};
+use super::{Change, Directory, authority, trail::record};
 use crate::{
     authority::{Deed, judge},
     error::Error,
@@ -52,6 +52,7 @@ impl Directory {
                 Step::Undelete => lifecycle::undelete(tx, user_id).await?,
             }
             search::refresh(tx, user_id).await?;
+            record(tx, &self.event(change).subject(user_id)).await?;
             let cause = if step.ends() { Cause::Ended } else { Cause::Status };
             states::publish(tx, &[user_id], cause, now).await?;
             Ok(())
@@ -74,6 +75,8 @@ impl Directory {
             let user_ids = lifecycle::lock_due(tx, before, FINAL_BATCH).await?;
             if !user_ids.is_empty() {
                 lifecycle::wipe(tx, &user_ids).await?;
+                let event = self.event_of("user.finish_deletions");
+                record(tx, &event.subjects(user_ids.iter().copied())).await?;
                 states::publish(tx, &user_ids, Cause::Status, now).await?;
             }
             Ok(user_ids.len())

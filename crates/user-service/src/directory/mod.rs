@@ -14,6 +14,7 @@ mod lifecycle;
 mod profiles;
 mod roles;
 mod search;
+mod trail;
 mod usernames;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use tidings_proto_common::v1::Permission;
 use super::{
     Change, Directory,
     authority::{may_act_on, permitted},
+    trail::record,
 };
 use crate::{
     error::Error,
@@ -59,6 +60,8 @@ impl Directory {
                 return Ok(());
             }
             users::update_profile(tx, user_id, profile).await?;
+            let event = self.event(change).subject(user_id);
+            record(tx, &event.detail("fields", profile.names())).await?;
             if profile.display_name.is_some() {
                 search::refresh(tx, user_id).await?;
             }

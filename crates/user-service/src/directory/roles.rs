@@ -3,7 +3,10 @@
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::RoleId;
 
-use super::{Change, Directory, authority};
+use super::{
+    Change, Directory, authority,
+    trail::{numbers, record},
+};
 use crate::{
     authority::{Deed, judge},
     error::Error,
@@ -43,6 +46,8 @@ impl Directory {
                 });
             }
             roles::insert(tx, role_id, new, now).await?;
+            let event = self.event(change).subject(role_id).detail("rank", new.rank);
+            record(tx, &event.detail("permissions", numbers(&new.permissions))).await?;
             Ok(role_id)
         })?;
         self.role(role_id).await
@@ -79,6 +84,8 @@ impl Directory {
                 return Ok(());
             }
             roles::update(tx, &after).await?;
+            let event = self.event(change).subject(role_id).detail("rank", after.rank);
+            record(tx, &event.detail("permissions", numbers(&after.permissions))).await?;
             if after.permissions != before.permissions {
                 fan_outs::begin(tx, role_id).await?;
             }
@@ -105,6 +112,7 @@ impl Directory {
             judge(&authority::actor(tx, change).await?, Deed::DeleteRole(role.as_ref())).outcome?;
             check_etag(&role.ok_or(Error::NotFound)?, etag)?;
             roles::begin_deletion(tx, role_id).await?;
+            record(tx, &self.event(change).subject(role_id)).await?;
             fan_outs::begin(tx, role_id).await
         })?;
         self.fan_out(role_id).await

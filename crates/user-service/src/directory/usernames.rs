@@ -9,7 +9,7 @@ use tidings_ids::UserId;
 use tidings_proto_common::v1::Permission;
 use time::{Duration, OffsetDateTime};
 
-use super::{Change, Directory, authority::may_act_on};
+use super::{Change, Directory, authority::may_act_on, trail::record};
 use crate::{
     error::Error,
     lifecycle::Account,
@@ -47,6 +47,7 @@ impl Directory {
             let own = change.caller == user_id;
             self.take(tx, &account, user_id, username, own, now).await?;
             search::refresh(tx, user_id).await?;
+            record(tx, &self.event(change).subject(user_id)).await?;
             states::publish(tx, &[user_id], Cause::Name, now).await?;
             Ok(())
         })?;

@@ -2,6 +2,7 @@
 //! messages.
 
 mod access;
+pub(crate) mod audit;
 mod blocks;
 mod lookup;
 mod provisioning;
