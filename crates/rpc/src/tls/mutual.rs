@@ -3,9 +3,8 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier as _},
-    pki_types::CertificateDer,
+    pki_types::{CertificateDer, UnixTime},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
-    time_provider::TimeProvider as _,
     version::TLS13,
 };
 use tidings_authn::Service;
@@ -30,13 +29,23 @@ const ALPN: &[u8] = b"h2";
 #[derive(Clone)]
 pub struct MutualTls {
     me: Service,
+    source: Source,
     sides: Arc<Reloaded<Sides>>,
 }
 
 struct Sides {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    /// What judges callers, and the certificate that the others judge us by.
+    callers: Arc<dyn ClientCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
 }
+
+/// A certificate that ends within so long is told of in the log: a week is time enough for whoever makes new ones.
+const END_TOLD_BEFORE: Duration = Duration::from_secs(7 * 86_400);
+
+/// It is told of this often.
+const END_TOLD_EVERY: Duration = Duration::from_secs(3_600);
 
 impl MutualTls {
     /// Reads the files of `me`, and makes sure that the other services would accept the certificate.
@@ -47,9 +56,11 @@ impl MutualTls {
     /// of authorities, or names another service.
     pub fn load(me: Service, files: TlsFiles, source: Source) -> Result<Self, InvalidTls> {
         let paths = vec![files.ca.clone(), files.cert.clone(), files.key.clone()];
-        let sides = Reloaded::load(paths, move |contents| Sides::new(me, &files, contents, &source))?;
+        let clock = source.clone();
+        let sides = Reloaded::load(paths, move |contents| Sides::new(me, &files, contents, &clock))?;
         Ok(Self {
             me,
+            source,
             sides: Arc::new(sides),
         })
     }
@@ -59,9 +70,29 @@ impl MutualTls {
         self.sides.reload()
     }
 
-    /// Looks at the files every so often until the process stops, and says in the log what came of it.
+    /// Looks at the files every so often until the process stops, and says in the log what came of it, and when the certificate
+    /// is about to end.
     pub async fn watch(self, interval: Duration, drain: Drain) {
-        self.sides.watch(interval, drain).await;
+        let tell = async {
+            loop {
+                if self.ends_within(END_TOLD_BEFORE) {
+                    tracing::warn!(service = %self.me, "the certificate for TLS with other services ends within a week");
+                }
+                if tokio::time::timeout(END_TOLD_EVERY, drain.begun()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(Arc::clone(&self.sides).watch(interval, drain.clone()), tell);
+    }
+
+    /// Whether the other services will no longer accept the certificate after so long.
+    #[must_use]
+    pub fn ends_within(&self, duration: Duration) -> bool {
+        let sides = self.sides.current();
+        let then = UnixTime::since_unix_epoch(now(&self.source) + duration);
+        let (own, between) = own(&sides.chain);
+        sides.callers.verify_client_cert(own, between, then).is_err()
     }
 
     /// The service whose certificate this is.
@@ -119,7 +150,7 @@ impl Sides {
         let mut server = ServerConfig::builder_with_details(provider(), clock())
             .with_protocol_versions(&[&TLS13])
             .map_err(InvalidTls::Unfit)?
-            .with_client_cert_verifier(Arc::new(OneService(callers)))
+            .with_client_cert_verifier(Arc::new(OneService(Arc::clone(&callers))))
             .with_single_cert(chain.clone(), contents.key(&files.key)?)
             .map_err(InvalidTls::Unfit)?;
         server.alpn_protocols = vec![ALPN.to_vec()];
@@ -130,13 +161,15 @@ impl Sides {
             .with_protocol_versions(&[&TLS13])
             .map_err(InvalidTls::Unfit)?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, contents.key(&files.key)?)
+            .with_client_auth_cert(chain.clone(), contents.key(&files.key)?)
             .map_err(InvalidTls::Unfit)?;
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.resumption = Resumption::disabled();
         Ok(Self {
             server: Arc::new(server),
             client: Arc::new(client),
+            callers,
+            chain,
         })
     }
 }
@@ -163,12 +196,9 @@ fn accepted(
     source: &Source,
 ) -> Result<(), InvalidTls> {
     let path = || files.cert.clone();
-    let (own, between) = chain
-        .split_first()
-        .expect("a file without certificates is refused before");
+    let (own, between) = own(chain);
     let refused = |source| InvalidTls::NotAccepted { path: path(), source };
-    let now = Clock(source.clone()).current_time();
-    let now = now.expect("the clock stands after 1970");
+    let now = UnixTime::since_unix_epoch(now(source));
     callers.verify_client_cert(own, between, now).map_err(refused)?;
     if named(own) != Some(me) {
         return Err(InvalidTls::OtherName {
@@ -183,4 +213,14 @@ fn accepted(
     })?;
     let verified = callees.verify_server_cert(own, between, &server_name(me), &[], now);
     verified.map(drop).map_err(refused)
+}
+
+/// The service's own certificate, and those between it and its authority.
+fn own<'a>(chain: &'a [CertificateDer<'static>]) -> (&'a CertificateDer<'static>, &'a [CertificateDer<'static>]) {
+    chain.split_first().expect("a file without certificates is refused")
+}
+
+/// The time since 1970.
+fn now(source: &Source) -> Duration {
+    Duration::from_secs(u64::try_from(source.now().unix_timestamp()).unwrap_or_default())
 }

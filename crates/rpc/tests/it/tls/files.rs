@@ -113,3 +113,10 @@ fn files_that_hold_something_else_are_named() {
     fs::remove_file(&given.files.cert).expect("removes");
     named(&given.files.cert, given.refused());
 }
+
+#[test]
+fn it_is_known_when_a_certificate_is_about_to_end() {
+    let tls = of_chat().loaded().expect("valid for a day");
+    assert!(!tls.ends_within(DAY / 2));
+    assert!(tls.ends_within(DAY * 7));
+}
