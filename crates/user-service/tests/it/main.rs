@@ -2,6 +2,7 @@
 
 mod access;
 mod blocks;
+mod emails;
 mod fan_out;
 mod feed;
 mod lifecycle;
