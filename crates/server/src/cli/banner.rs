@@ -23,6 +23,8 @@ pub struct Banner<'a> {
     pub assistant: bool,
     /// Whether `/` is a page.
     pub web: bool,
+    /// Whether clients speak TLS.
+    pub tls: bool,
 }
 
 const ECHO: &str = "echo answers in sessions (CreateChatSession without an assistant of your own)";
@@ -36,18 +38,23 @@ impl Banner<'_> {
 
     fn text(&self) -> String {
         let address = reachable(self.listen);
+        let (with, scheme, plaintext) = if self.tls {
+            ("with", "https", "")
+        } else {
+            ("without", "http", "-plaintext ")
+        };
         let row = |name: &str, value: &str| format!("  {name:<14}{value}\n");
         let mut text = format!("\ntidings {} is serving\n\n", env!("CARGO_PKG_VERSION"));
         text += &row("Data", &self.data_dir.display().to_string());
         text += &row("Persistence", self.persistence);
         text += &row(
             "gRPC, JSON",
-            &format!("{address} (gRPC, gRPC-Web, Connect on one port, without TLS)"),
+            &format!("{address} (gRPC, gRPC-Web, Connect on one port, {with} TLS)"),
         );
         if self.web {
-            text += &row("Web", &format!("http://{address}/"));
+            text += &row("Web", &format!("{scheme}://{address}/"));
         }
-        text += &row("Health", &format!("http://{address}/healthz"));
+        text += &row("Health", &format!("{scheme}://{address}/healthz"));
         text += &row("Mail", &self.mail);
         text += &row("Assistant", if self.assistant { ECHO } else { "none" });
         if let Some(admin) = &self.admin {
@@ -57,8 +64,8 @@ impl Banner<'_> {
             "
 Try it:
 
-  grpcurl -plaintext {address} tidings.gateway.v1.GatewayService/GetServerInfo
-  curl -s -H 'content-type: application/json' -d '{{}}' http://{address}/tidings.gateway.v1.GatewayService/GetServerInfo
+  grpcurl {plaintext}{address} tidings.gateway.v1.GatewayService/GetServerInfo
+  curl -s -H 'content-type: application/json' -d '{{}}' {scheme}://{address}/tidings.gateway.v1.GatewayService/GetServerInfo
 
 Ctrl-C stops it. What is stored stays in the data folder.
 
@@ -92,10 +99,14 @@ mod tests {
             admin: None,
             assistant: true,
             web: false,
+            tls: false,
         };
         let text = banner.text();
         assert!(text.contains("grpcurl -plaintext 127.0.0.1:7700 tidings."), "{text}");
         assert!(text.contains("http://127.0.0.1:7700/tidings."), "{text}");
         assert!(text.contains("/srv/chat/mail"), "{text}");
+        let text = Banner { tls: true, ..banner }.text();
+        assert!(text.contains("grpcurl 127.0.0.1:7700 tidings."), "{text}");
+        assert!(text.contains("https://127.0.0.1:7700/tidings."), "{text}");
     }
 }

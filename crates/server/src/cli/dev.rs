@@ -36,7 +36,7 @@ const MIGRATION_WAIT: Duration = Duration::from_secs(30);
 /// Serve everything, with a private Postgres: for development and small deployments
 ///
 /// Everything that is kept is in one folder: the database, secrets, attachments and mails. Nothing outside it is needed or
-/// changed. It listens without TLS, to this machine only unless told otherwise; everybody may register.
+/// changed. It listens to this machine only, and without TLS, unless told otherwise; everybody may register.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Dev {
@@ -114,6 +114,7 @@ impl Dev {
             admin,
             assistant: running.assistant.is_some(),
             web: whole.gateway.has_web(&GatewayDefaults::DEV),
+            tls: whole.public_tls.is_set(),
         }
         .print();
         running.serve(listener).await

@@ -7,7 +7,7 @@ use clap::Args;
 use tidings_auth_service::Registration;
 use tidings_authn::Service;
 use tidings_ids::Source;
-use tidings_rpc::{Drain, PortLimits};
+use tidings_rpc::{Drain, Listener, MutualTls, PortLimits};
 use tokio::net::TcpListener;
 
 use super::whole::finish;
@@ -16,7 +16,8 @@ use crate::{
     process,
     settings::{
         AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PeerArgs,
-        PublicListenArgs, PublicUrlArgs, RegistrationArgs, ServicePorts, SuiteSecretArgs, TelemetryArgs,
+        PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, ServicePorts, SuiteSecretArgs, TelemetryArgs,
+        TlsArgs,
     },
     suite::{Base, Part, Peers, feeds, services},
 };
@@ -28,6 +29,8 @@ struct Common {
     suite_secret: SuiteSecretArgs,
     #[command(flatten)]
     peers: PeerArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     limits: LimitsArgs,
     #[command(flatten)]
@@ -134,6 +137,8 @@ pub struct Gateway {
     #[command(flatten)]
     listen: PublicListenArgs,
     #[command(flatten)]
+    public_tls: PublicTlsArgs,
+    #[command(flatten)]
     gateway: GatewayArgs,
     #[command(flatten)]
     registration: RegistrationArgs,
@@ -147,6 +152,7 @@ struct Process {
     base: Base,
     peers: Peers,
     listener: TcpListener,
+    tls: Option<MutualTls>,
     _telemetry: tidings_telemetry::Guard,
 }
 
@@ -157,12 +163,22 @@ impl Common {
         let drain = Drain::new();
         process::drain_on_signal(drain.clone())?;
         let secret = self.suite_secret.required()?;
+        let source = Source::system();
+        let tls = self.tls.mutual(service, &source, &drain)?;
+        if tls.is_none() {
+            // The gateway's port is the clients', before whom TLS ends elsewhere or by a setting of its own.
+            if service != Service::Gateway {
+                self.tls.permit_plaintext_at(listen)?;
+            }
+            tracing::warn!("this service speaks plaintext with the others: fit for one machine only");
+        }
         let listener = tidings_rpc::listen(listen, "--listen").await?;
         Ok(Process {
             service,
-            base: Base::new(secret, self.limits.limits(), drain, Source::system()),
-            peers: Peers::beside(service, &self.peers),
+            base: Base::new(secret, self.limits.limits(), drain, source),
+            peers: Peers::beside(service, &self.peers, tls.clone(), self.tls.allows_plaintext()),
             listener,
+            tls,
             _telemetry: telemetry,
         })
     }
@@ -175,7 +191,7 @@ impl Process {
         feeds::follow(&self.base, &self.peers, self.service)?;
         let drain = self.base.drain.clone();
         let port = tokio::spawn(tidings_rpc::serve(
-            self.listener,
+            Listener::mutual(self.listener, self.tls),
             part.port(),
             PortLimits::INTERNAL,
             drain.clone(),
@@ -251,8 +267,9 @@ impl Gateway {
         )?;
         let gateway = services::gateway(&process.base, &process.peers, &config, None)?;
         let Base { drain, source, .. } = &process.base;
+        let tls = self.public_tls.public(source, drain)?;
         tidings_rpc::serve(
-            process.listener,
+            Listener::public(process.listener, tls),
             gateway,
             PortLimits::PUBLIC,
             drain.clone(),

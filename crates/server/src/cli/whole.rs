@@ -8,7 +8,7 @@ use tidings_auth_service::{MailTransport, Registration};
 use tidings_authn::SuiteSecret;
 use tidings_gateway::Gateway;
 use tidings_ids::{Source, UserId};
-use tidings_rpc::{Drain, PortLimits};
+use tidings_rpc::{Drain, Listener, PortLimits, PublicTls};
 use tokio::net::TcpListener;
 
 use super::echo::Echo;
@@ -16,7 +16,7 @@ use crate::{
     database::Database,
     settings::{
         Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs,
-        MailArgs, PublicListenArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
+        MailArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
     },
     suite::{Base, Peers, feeds, services},
 };
@@ -26,6 +26,8 @@ use crate::{
 pub struct Whole {
     #[command(flatten)]
     pub listen: PublicListenArgs,
+    #[command(flatten)]
+    pub public_tls: PublicTlsArgs,
     #[command(flatten)]
     pub public_url: PublicUrlArgs,
     #[command(flatten)]
@@ -70,6 +72,7 @@ pub struct Given<'a> {
 pub struct Running {
     base: Base,
     gateway: Gateway,
+    tls: Option<PublicTls>,
     /// The built-in assistant, where there is one.
     pub assistant: Option<UserId>,
     /// For what an operator does without an RPC.
@@ -87,7 +90,8 @@ impl Whole {
         let base = Base::new(given.suite_secret, self.limits.limits(), drain, source);
         let peers = Peers::all_local();
         let url = &given.database.url;
-        let public_url = self.public_url.or(listen);
+        let public_url = self.public_url.or(listen, self.public_tls.is_set());
+        let tls = self.public_tls.public(&base.source, &base.drain)?;
         let auth = tidings_auth_service::Config::new(
             given.auth_secret.clone(),
             given.registration,
@@ -129,6 +133,7 @@ impl Whole {
         let running = Running {
             base,
             gateway,
+            tls,
             assistant,
             auth: auth_handle,
         };
@@ -162,7 +167,7 @@ impl Running {
     pub async fn serve(self, listener: TcpListener) -> Result<()> {
         let Base { drain, source, .. } = &self.base;
         tidings_rpc::serve(
-            listener,
+            Listener::public(listener, self.tls),
             self.gateway,
             PortLimits::PUBLIC,
             drain.clone(),

@@ -25,15 +25,18 @@ pub struct PublicListenArgs {
 pub struct PublicUrlArgs {
     /// How clients reach the gateway, such as `https://chat.example.org`: what links in mails and to attachments begin with
     ///
-    /// Without it, `http://` and the address where clients connect: 127.0.0.1:7700 unless that is set otherwise in this process.
+    /// Without it, `http://`, or `https://` where this process speaks TLS with clients, and the address where clients connect: 127.0.0.1:7700 unless that is set otherwise in this process.
     #[arg(long, env = "TIDINGS_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
 }
 
 impl PublicUrlArgs {
     /// What is set, else where this process' gateway listens.
-    pub fn or(&self, listen: SocketAddr) -> String {
-        self.public_url.clone().unwrap_or_else(|| format!("http://{listen}"))
+    pub fn or(&self, listen: SocketAddr, tls: bool) -> String {
+        let scheme = if tls { "https" } else { "http" };
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://{listen}"))
     }
 
     /// What is set, else where a gateway listens that is not told otherwise.

@@ -14,6 +14,7 @@ mod registration;
 pub mod secret;
 mod secrets;
 mod telemetry;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub use self::{
     registration::RegistrationArgs,
     secrets::{AuthSecretArgs, SuiteSecretArgs},
     telemetry::TelemetryArgs,
+    tls::{PublicTlsArgs, TlsArgs, is_loopback},
 };
 
 /// Where a suite keeps what is not in the database.

@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod assistant;
+mod certificates;
 mod dev;
 mod example;
 mod postgres;
 mod tidings;
+mod tls;
