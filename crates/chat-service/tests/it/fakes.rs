@@ -15,8 +15,11 @@ use tidings_proto_message::v1::{
     membership_log_service_server::MembershipLogService,
 };
 use tidings_proto_user::v1::{
-    BatchGetUsersRequest, BatchGetUsersResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest,
-    GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User,
+    BatchGetUsersRequest, BatchGetUsersResponse, ChangeUsernameRequest, ChangeUsernameResponse, DeleteUserRequest,
+    DeleteUserResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse,
+    ListUsersRequest, ListUsersResponse, LookupUserRequest, LookupUserResponse, ReactivateUserRequest,
+    ReactivateUserResponse, SearchUsersRequest, SearchUsersResponse, SuspendUserRequest, SuspendUserResponse,
+    UndeleteUserRequest, UndeleteUserResponse, UpdateUserRequest, UpdateUserResponse, User,
     user_service_server::UserService,
 };
 use tokio::sync::Mutex;
@@ -69,6 +72,40 @@ impl UserService for FakeUsers {
     }
 
     async fn update_user(&self, _: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn lookup_user(&self, _: Request<LookupUserRequest>) -> Result<Response<LookupUserResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn search_users(&self, _: Request<SearchUsersRequest>) -> Result<Response<SearchUsersResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn change_username(
+        &self,
+        _: Request<ChangeUsernameRequest>,
+    ) -> Result<Response<ChangeUsernameResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn suspend_user(&self, _: Request<SuspendUserRequest>) -> Result<Response<SuspendUserResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn reactivate_user(
+        &self,
+        _: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn undelete_user(&self, _: Request<UndeleteUserRequest>) -> Result<Response<UndeleteUserResponse>, Status> {
         Err(Status::unimplemented("not asked"))
     }
 }

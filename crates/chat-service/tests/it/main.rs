@@ -14,4 +14,5 @@ mod quotas;
 mod races;
 mod repetition;
 mod sessions;
+mod trail;
 mod world;

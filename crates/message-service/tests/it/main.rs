@@ -13,4 +13,5 @@ mod retention;
 mod sends;
 mod stress;
 mod sync;
+mod trail;
 mod world;

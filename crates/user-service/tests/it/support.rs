@@ -14,7 +14,8 @@ use tidings_proto_user::v1::{
     ActivateUserRequest, CreateRoleRequest, CreateUserRequest, SetLoggedInRequest, UserState,
     access_service_client::AccessServiceClient, block_service_client::BlockServiceClient,
     provisioning_service_client::ProvisioningServiceClient, role_service_client::RoleServiceClient,
-    user_service_client::UserServiceClient, user_state_service_client::UserStateServiceClient,
+    user_audit_service_client::UserAuditServiceClient, user_service_client::UserServiceClient,
+    user_state_service_client::UserStateServiceClient,
 };
 use tidings_rpc::{Drain, Environment, Limits, Peer, Slot};
 use tidings_user_service::{Config, MIGRATIONS};
@@ -129,6 +130,10 @@ impl World {
 
     pub fn blocks(&self) -> BlockServiceClient<Peer> {
         BlockServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    }
+
+    pub fn audit(&self) -> UserAuditServiceClient<Peer> {
+        UserAuditServiceClient::new(self.peer(tidings_authn::Service::Gateway))
     }
 
     pub fn roles(&self) -> RoleServiceClient<Peer> {
