@@ -35,6 +35,23 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_the_user_service_does_not_know_of_gives_way_to_who_gets_its_name_there() {
+    let world = verified().await;
+    let ada = world.settle("ada", 1).await;
+    let mut with_her_address = registration("countess");
+    with_her_address.email = "ada@example.org".to_owned();
+    let concealed = world.register_as(with_her_address).await.expect("answered alike");
+    assert!(world.users.get(&concealed).is_none(), "only auth knows of it");
+    let taken = world.register("countess").await;
+    assert_eq!(refusal(taken), "USERNAME_TAKEN", "as long as nobody else has the name");
+
+    world.users.tell(&ada, |user| user.username = "countess".to_owned());
+    crate::world::eventually("the new name is known", async || world.login("countess").await.is_ok()).await;
+    assert_eq!(world.login("countess").await.expect("logged in").user_id, ada);
+    assert_eq!(world.count("accounts").await, 1, "what was concealed has come to nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_works_once_its_address_is_proven() {
     let world = verified().await;
     let user_id = world.register("ada").await.expect("registered");
