@@ -1,0 +1,123 @@
+//! New passwords: by their owner, who knows the old one, or by an operator.
+
+use secrecy::SecretString;
+use tidings_authn::Caller;
+use tidings_db::transaction;
+use tidings_ids::UserId;
+use tidings_rpc::Violations;
+
+use crate::{
+    Error,
+    auth::{Auth, Repeatable},
+    blocklist, login, proof, standing,
+    store::{
+        accounts::{self, Account},
+        sessions::{EndReason, Which},
+        tokens::{self, Purpose},
+    },
+    throttle, trail,
+};
+
+/// The field that a new password stands in, in every request that has one besides registration.
+pub(crate) const FIELD: &str = "new_password";
+
+/// Sets the caller's password, and ends the other login sessions, or all.
+pub(crate) async fn change(
+    auth: &Auth,
+    caller: &Caller,
+    current: SecretString,
+    new: SecretString,
+    end_current: bool,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    if auth.earlier(call).await?.is_some() {
+        return Ok(());
+    }
+    let account = proof::by_password(auth, caller.user_id, current).await?;
+    let which = if end_current {
+        Which::All
+    } else {
+        Which::AllBut(caller.login_session_id)
+    };
+    // A password that was changed meanwhile is not a proof any more.
+    let version = Some(account.password_version);
+    replace(auth, &account, version, new, which, EndReason::PasswordChange, call).await
+}
+
+/// Sets another user's password, and ends all login sessions of that user.
+pub(crate) async fn set(
+    auth: &Auth,
+    caller: &Caller,
+    user_id: UserId,
+    new: SecretString,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    if auth.earlier(call).await?.is_some() {
+        return Ok(());
+    }
+    auth.users.check_authority(caller.user_id, user_id).await?;
+    let account = accounts::get(&auth.pool, user_id).await?.ok_or(Error::NotFound)?;
+    replace(auth, &account, None, new, Which::All, EndReason::PasswordSet, call).await
+}
+
+/// Whether the account may have this password, as far as its own names go.
+///
+/// # Errors
+///
+/// [`Error::Fields`] where it may not.
+pub(crate) fn permit_for(account: &Account, new: &SecretString) -> Result<(), Error> {
+    let mut violations = Violations::new();
+    blocklist::check_names(&mut violations, FIELD, new, &account.username, account.email.as_deref());
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Fields(violations))
+    }
+}
+
+/// The name of what was done, where no RPC is behind it.
+fn action(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::PasswordSet => "auth.set_password",
+        _ => "auth.change_password",
+    }
+}
+
+async fn replace(
+    auth: &Auth,
+    account: &Account,
+    version: Option<i64>,
+    new: SecretString,
+    which: Which,
+    reason: EndReason,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    permit_for(account, &new)?;
+    let user_id = account.user_id;
+    let password_hash = auth.passwords.hash(new, auth.source()).await?;
+    let now = auth.now();
+    let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        if !auth.claim(&mut *tx, call).await? {
+            return Ok(None);
+        }
+        let locked = accounts::lock(&mut *tx, user_id).await?.ok_or(Error::NotFound)?;
+        if version.is_some_and(|version| version != locked) {
+            return Err(Error::CredentialsInvalid);
+        }
+        accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
+        throttle::forgive(auth, &mut *tx, user_id).await?;
+        for purpose in [Purpose::ResetPassword, Purpose::ChangeEmail] {
+            tokens::spend(&mut *tx, user_id, purpose).await?;
+        }
+        let (ended, statement) = login::end_in(&mut *tx, user_id, which, reason, now).await?;
+        let event = trail::event(auth, action(reason)).subject(user_id);
+        let event = event.subjects(ended.iter().copied()).request(trail::request_id(call));
+        trail::record(&mut *tx, &event).await?;
+        Ok(Some((ended, statement)))
+    })?;
+    if let Some((ended, statement)) = done {
+        auth.announce_ended(&ended);
+        standing::tell_soon(auth, statement).await;
+    }
+    Ok(())
+}

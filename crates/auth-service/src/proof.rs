@@ -1,0 +1,58 @@
+//! Proofs that the caller of a call with an access token is the account's owner, and not just somebody at an open device. Few
+//! wrong ones are looked at in a while.
+
+use secrecy::SecretString;
+use tidings_db::transaction;
+use tidings_ids::UserId;
+use time::OffsetDateTime;
+
+use crate::{
+    Error,
+    auth::Auth,
+    store::{
+        accounts::{self, Account},
+        proofs::{self, Kind},
+    },
+};
+
+/// The account, where the password is its password. It is hashed once, whatever comes out.
+pub(crate) async fn by_password(auth: &Auth, user_id: UserId, password: SecretString) -> Result<Account, Error> {
+    // Who has no password, such as a bot, shows a wrong one.
+    let account = accounts::get(&auth.pool, user_id)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    let counted = count(auth, user_id, Kind::Password).await?;
+    let hash = Some(account.password_hash.clone());
+    match auth.passwords.verify(password, hash).await {
+        Ok(false) => Err(Error::CredentialsInvalid),
+        // Also where it was not looked at, for overload.
+        looked_at => {
+            forgive(auth, user_id, Kind::Password, counted).await?;
+            looked_at.map(|_| account)
+        }
+    }
+}
+
+/// Counts a proof as wrong until it is [forgiven](forgive).
+///
+/// # Errors
+///
+/// [`Error::RateLimited`] where there were too many wrong ones.
+pub(crate) async fn count(auth: &Auth, user_id: UserId, kind: Kind) -> Result<OffsetDateTime, Error> {
+    let now = auth.now();
+    let wait = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        Ok(proofs::count(&mut *tx, user_id, kind, now).await?)
+    })?;
+    match wait {
+        None => Ok(now),
+        Some(wait) => Err(Error::RateLimited(wait.unsigned_abs())),
+    }
+}
+
+/// The proof that was counted then was right.
+pub(crate) async fn forgive(auth: &Auth, user_id: UserId, kind: Kind, counted: OffsetDateTime) -> Result<(), Error> {
+    let now = auth.now();
+    transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        Ok(proofs::forgive(&mut *tx, user_id, kind, counted, now).await?)
+    })
+}
