@@ -17,7 +17,7 @@ use tidings_proto_user::v1::{
     AssignRoleRequest, CreateRoleRequest, GetCurrentUserRequest, GetUserRequest, ListRolesRequest, ListUsersRequest,
     UpdateUserRequest,
 };
-use tidings_testkit::{Actor, Shape, Suite, mail, reason_of, request_id, until, until_some};
+use tidings_testkit::{Actor, Authority, Shape, Suite, mail, reason_of, request_id, until, until_some};
 use tonic::{Code, Streaming};
 
 /// Nothing here takes longer on a machine that also compiles.
@@ -31,6 +31,14 @@ async fn the_flows_work_in_one_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_flows_work_in_five_processes() {
     play(&Suite::start(Shape::Five).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flows_work_over_mutual_tls() {
+    let mut suite = Suite::prepare(Shape::Five, &[]).await;
+    suite.secure(&Authority::new());
+    suite.begin().await;
+    play(&suite).await;
 }
 
 async fn play(suite: &Suite) {

@@ -2,9 +2,11 @@
 
 mod architecture;
 mod bad_inputs;
+mod between;
 mod isolation;
 mod journeys;
 mod matrix;
 mod removal;
+mod revocation;
 mod tokens;
 mod tour;
