@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use tidings_authn::Service;
 use tidings_ids::{
-    AttachmentId, AudienceId, ChatId, FamilyId, GroupId, Id, KeyId, LoginSessionId, MessageId, RoleId, Source, UserId,
+    ApiKeyId, AttachmentId, AudienceId, ChatId, FamilyId, GroupId, Id, KeyId, LoginSessionId, MessageId, RoleId, Source, UserId,
     kind,
 };
 use tidings_proto_common::v1::{AuditCategory, ErrorReason};
@@ -215,6 +215,7 @@ macro_rules! subjects {
 }
 
 subjects! {
+    ApiKeyId => "api_key",
     AttachmentId => "attachment",
     AudienceId => "audience",
     ChatId => "chat",

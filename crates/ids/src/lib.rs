@@ -27,9 +27,11 @@ pub mod kind {
     }
 
     kinds! {
+        ApiKey, "an API key";
         Attachment, "an attachment";
         Audience, "an audience: a group, or a chat without a group";
         Chat, "a chat";
+        EmailChange, "a change of an account's e-mail address";
         Family, "a family of refresh tokens";
         Group, "a group";
         Key, "a signing key";
@@ -44,12 +46,16 @@ pub mod kind {
     }
 }
 
+/// The id of an API key.
+pub type ApiKeyId = Id<kind::ApiKey>;
 /// The id of an attachment.
 pub type AttachmentId = Id<kind::Attachment>;
 /// The id of an audience: the group's id for a group, the chat's id for a chat without one.
 pub type AudienceId = Id<kind::Audience>;
 /// The id of a chat.
 pub type ChatId = Id<kind::Chat>;
+/// The id of a change of an account's e-mail address.
+pub type EmailChangeId = Id<kind::EmailChange>;
 /// The id of a family of refresh tokens.
 pub type FamilyId = Id<kind::Family>;
 /// The id of a group.

@@ -39,6 +39,8 @@ pub enum Deed<'a> {
         /// Whether the account is the last active admin's and would not be active afterwards.
         last_admin: bool,
     },
+    /// A new user, who holds these roles from the start.
+    CreateUser(&'a [Role]),
     /// A new role.
     CreateRole {
         /// What it will allow.
@@ -182,6 +184,10 @@ impl Trial<'_> {
                 self.user_rank(user)?;
                 self.admin_remains(last_admin)
             }
+            Deed::CreateUser(roles) => roles.iter().try_for_each(|role| {
+                self.grant(&role.permissions)?;
+                self.role_rank(role.rank)
+            }),
             Deed::CreateRole { permissions, rank } => {
                 self.permission(Permission::RolesManage)?;
                 self.grant(permissions)?;

@@ -22,8 +22,9 @@ pub struct Account {
 pub async fn insert_pending(tx: &mut PgConnection, new: &NewUser, now: OffsetDateTime) -> Result<bool, Error> {
     let insert = sqlx::query!(
         "insert into users.users
-             (user_id, status, username, email, email_canonical, display_name, bio, is_bot, create_hash, create_time, state_time)
-         values ($1, 'pending', $2, $3, $4, $5, $6, $7, $8, $9, $9)
+             (user_id, status, username, email, email_canonical, display_name, bio, is_bot, create_hash, create_time, state_time,
+              external_id)
+         values ($1, 'pending', $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
          on conflict (user_id) do nothing",
         new.user_id.uuid(),
         new.username.as_str(),
@@ -34,6 +35,7 @@ pub async fn insert_pending(tx: &mut PgConnection, new: &NewUser, now: OffsetDat
         new.is_bot,
         &new.hash,
         now,
+        new.external_id,
     );
     Ok(insert.execute(tx).await?.rows_affected() == 1)
 }
@@ -83,7 +85,7 @@ pub async fn activate(tx: &mut PgConnection, user_id: UserId) -> Result<(), Erro
 }
 
 /// Notes that the account's address is the user's.
-pub async fn set_email_verified(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
+pub async fn set_email_verified(tx: &mut PgConnection, user_id: UserId) -> Result<bool, Error> {
     let update = sqlx::query!(
         "update users.users
          set email_verified = true
@@ -92,8 +94,7 @@ pub async fn set_email_verified(tx: &mut PgConnection, user_id: UserId) -> Resul
            and email is not null",
         user_id.uuid(),
     );
-    update.execute(tx).await?;
-    Ok(())
+    Ok(update.execute(tx).await?.rows_affected() > 0)
 }
 
 /// Stores the mark of a registration that never came. False where there is a row with this id.
@@ -119,7 +120,7 @@ pub async fn discard(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error
     let update = sqlx::query!(
         "update users.users
          set status = 'discarded', username = null, email = null, email_canonical = null, email_verified = false,
-             display_name = '', bio = ''
+             display_name = '', bio = '', external_id = null
          where user_id = $1",
         user_id.uuid(),
     );
@@ -147,4 +148,25 @@ pub async fn set_logged_in<'e>(
     );
     update.execute(executor).await?;
     Ok(())
+}
+
+/// The user whom another system calls by this id, whatever state they are in.
+pub async fn find_external<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    external_id: &str,
+) -> Result<Option<UserId>, Error> {
+    let user_id = sqlx::query_scalar!("select user_id from users.users where external_id = $1", external_id);
+    Ok(user_id.fetch_optional(executor).await?)
+}
+
+/// Whether a program acts through the account; `None` where there is none.
+pub async fn is_bot<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<bool>, Error> {
+    let is_bot = sqlx::query_scalar!(
+        "select is_bot from users.users where user_id = $1 and status in ('active', 'suspended', 'deleted')",
+        user_id.uuid(),
+    );
+    Ok(is_bot.fetch_optional(executor).await?)
 }
