@@ -5,11 +5,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tidings_ids::{LoginSessionId, Source, UserId};
 use tidings_proto_common::v1::Permission;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{AUDIENCE, Claims, ISSUER, Refusal, Revocations, TYPE};
 
@@ -57,6 +58,8 @@ pub struct Verifier {
     revocations: Arc<Revocations>,
     source: Source,
     validation: Validation,
+    /// When the keys were last replaced, as auth listed them then.
+    keys_heard: Mutex<Option<Instant>>,
     /// Tells the follower of the keys that a token named one that is not known.
     unknown_key: Notify,
 }
@@ -77,6 +80,10 @@ impl Verifier {
     /// Verified tokens that are kept: about 300 bytes each.
     const CACHE_ENTRIES_MAX: u64 = 100_000;
 
+    /// A key that is not among keys of this age is none. Older ones do not tell: auth may have a new one, which it publishes for 30
+    /// seconds before it signs.
+    pub const KEYS_CURRENT_FOR: Duration = Duration::from_secs(10);
+
     /// A verifier that knows no keys yet.
     #[must_use]
     pub fn new(revocations: Arc<Revocations>, source: Source) -> Self {
@@ -96,6 +103,7 @@ impl Verifier {
             revocations,
             source,
             validation,
+            keys_heard: Mutex::default(),
             unknown_key: Notify::new(),
         }
     }
@@ -112,6 +120,7 @@ impl Verifier {
             .iter()
             .map(|key| (key.key_id.clone(), DecodingKey::from_ed_der(&key.bytes)))
             .collect();
+        *self.keys_heard.lock() = Some(Instant::now());
         let removed = self.keys.load().keys().any(|known| !keys.contains_key(known));
         self.keys.store(Arc::new(keys));
         if removed {
@@ -123,6 +132,12 @@ impl Verifier {
     #[must_use]
     pub fn has_keys(&self) -> bool {
         !self.keys.load().is_empty()
+    }
+
+    /// Whether a key is known by its id, for those who wait for a new one.
+    #[must_use]
+    pub fn knows_key(&self, key_id: &str) -> bool {
+        self.keys.load().contains_key(key_id)
     }
 
     /// Returns when a token named a key that is not known.
@@ -198,7 +213,10 @@ impl Verifier {
         }
         let Some(key) = keys.get(&header.kid) else {
             self.unknown_key.notify_one();
-            return Err(Refusal::TokenInvalid);
+            // A good token is never called invalid because we have not heard of its key.
+            let heard = *self.keys_heard.lock();
+            let current = heard.is_some_and(|at| at.elapsed() < Self::KEYS_CURRENT_FOR);
+            return Err(if current { Refusal::TokenInvalid } else { Refusal::Untrusted });
         };
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .map_err(|_| Refusal::TokenInvalid)?

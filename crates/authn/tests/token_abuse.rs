@@ -340,6 +340,26 @@ fn the_identity_of_a_service_is_no_access_token() {
     world.refuses(&identity.token_for(Service::Auth), "a service's token");
 }
 
+/// Auth publishes a key before it signs. Who has not heard of auth for a while cannot say that there is no such key, and refuses
+/// without calling a token invalid that may be good.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_makes_a_token_invalid_only_while_the_keys_are_current() {
+    let world = World::new();
+    let (new, new_id) = (pair(2), "018f4c3e-7b1a-7c3d-8e9f-0a1b2c3d4e60");
+    let token = tidings_authn::sign(&world.claims(), new_id, &encoding(&new)).expect("signed");
+    let verify = || world.verifier.verify(&token).map(|_| ());
+    assert_eq!(verify(), Err(Refusal::TokenInvalid));
+    tokio::time::advance(Verifier::KEYS_CURRENT_FOR).await;
+    world.revocations.heard_sessions();
+    world.revocations.heard_users();
+    assert_eq!(verify(), Err(Refusal::Untrusted));
+    assert!(world.verifier.verify(&world.token()).is_ok(), "known keys stay good");
+    world.verifier.set_keys(&[public(KEY_ID, &world.pair)]);
+    assert_eq!(verify(), Err(Refusal::TokenInvalid));
+    world.verifier.set_keys(&[public(KEY_ID, &world.pair), public(new_id, &new)]);
+    assert_eq!(verify(), Ok(()));
+}
+
 #[test]
 fn a_removed_key_verifies_nothing_also_not_from_the_cache() {
     let world = World::new();

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_TYPE, TE},
+    header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT},
 };
-use tidings_rpc::{CLIENT_HEADER, ClientAddress};
+use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress};
 
 use crate::Network;
 
@@ -26,6 +26,10 @@ pub fn for_service(client: &HeaderMap, address: Option<ClientAddress>) -> Header
         for value in client.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
+    }
+    // Under a name of its own: the header itself is the gateway's.
+    if let Some(agent) = client.get(USER_AGENT) {
+        headers.insert(AGENT_HEADER, agent.clone());
     }
     // HTTP/2 proxies of gRPC tell by it whether trailers can be passed on.
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -64,7 +68,7 @@ mod tests {
     use std::net::IpAddr;
 
     use http::{HeaderMap, HeaderValue};
-    use tidings_rpc::{CLIENT_HEADER, ClientAddress, SERVICE_HEADER};
+    use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress, SERVICE_HEADER};
 
     use super::{client_address, for_service};
     use crate::Network;
@@ -108,6 +112,7 @@ mod tests {
         }
         client.insert(SERVICE_HEADER, HeaderValue::from_static("forged"));
         client.insert(CLIENT_HEADER, HeaderValue::from_static("127.0.0.1"));
+        client.insert(AGENT_HEADER, HeaderValue::from_static("forged"));
         client.append("authorization", HeaderValue::from_static("Bearer a"));
         client.append("authorization", HeaderValue::from_static("Bearer b"));
         let headers = for_service(&client, Some(ClientAddress(address("192.0.2.1"))));
@@ -115,5 +120,14 @@ mod tests {
         assert_eq!(headers[CLIENT_HEADER], "192.0.2.1");
         assert_eq!(headers.len(), 4, "{headers:?}");
         assert!(for_service(&client, None).get(CLIENT_HEADER).is_none());
+    }
+
+    #[test]
+    fn what_the_client_calls_itself_goes_on() {
+        let mut client = HeaderMap::new();
+        client.insert("user-agent", HeaderValue::from_static("a browser"));
+        let headers = for_service(&client, None);
+        assert_eq!(headers[AGENT_HEADER], "a browser");
+        assert!(headers.get("user-agent").is_none());
     }
 }

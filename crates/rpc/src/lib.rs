@@ -51,7 +51,7 @@ pub use denials::{Denial, Denials};
 pub use drain::Drain;
 pub use environment::{Environment, Limits};
 pub use keyed::{PageScope, PageTokens, RequestHasher, page_size};
-pub use peer::{CLIENT_HEADER, Peer, SERVICE_HEADER, Slot};
+pub use peer::{AGENT_HEADER, CLIENT_HEADER, Peer, SERVICE_HEADER, Slot};
 pub use policy::{Policies, Policy};
 pub use problem::Problem;
 pub use rate::{RateKey, RateLimits};

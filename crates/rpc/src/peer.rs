@@ -24,6 +24,9 @@ pub const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-tidings-servic
 /// Carries the client's address in what the gateway forwards. It counts only beside the gateway's own proof of identity.
 pub const CLIENT_HEADER: HeaderName = HeaderName::from_static("x-tidings-client");
 
+/// Carries what the client calls itself in what the gateway forwards: the client's own word, of which nothing is decided by.
+pub const AGENT_HEADER: HeaderName = HeaderName::from_static("x-tidings-agent");
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The way to another service of the suite: over the network, or within the process without a socket. Generated clients take it

@@ -41,7 +41,8 @@ use crate::{
 pub struct PortLimits {
     /// Connections at once. Further ones wait in the system's queue.
     pub connections_max: usize,
-    /// Connections at once from one address; further ones are closed. A proxy in front has one address.
+    /// Connections at once from one address, of IPv6 from one /64, of which a host may use every address; further ones are closed. A
+    /// proxy in front has one address.
     pub connections_per_address_max: usize,
     /// Calls at once on one connection.
     pub streams_per_connection_max: u32,
@@ -212,7 +213,7 @@ impl Port {
                     continue;
                 }
             };
-            let Some(counted) = self.count(address.ip()) else {
+            let Some(counted) = self.count(host(address.ip())) else {
                 continue;
             };
             let connection = Connection {
@@ -242,6 +243,18 @@ impl Port {
             address,
             by_address: Arc::clone(&self.by_address),
         })
+    }
+}
+
+/// What counts as one host.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[8..].fill(0);
+            IpAddr::from(octets)
+        }
+        address => address,
     }
 }
 
@@ -405,4 +418,20 @@ pub async fn listen(address: SocketAddr, flag: &str) -> io::Result<TcpListener> 
             format!("cannot listen on {address} ({error}): free it or choose another with {flag}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::host;
+
+    #[test]
+    fn the_addresses_that_one_host_can_take_count_as_one() {
+        let host = |text: &str| host(text.parse::<IpAddr>().expect("an address"));
+        assert_eq!(host("2001:db8:0:1::1"), host("2001:db8:0:1:ffff::2"));
+        assert_ne!(host("2001:db8:0:1::1"), host("2001:db8:0:2::1"));
+        assert_eq!(host("::ffff:192.0.2.1"), host("192.0.2.1"));
+        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
+    }
 }
