@@ -83,8 +83,10 @@ pub(crate) async fn follow(auth: &Auth) {
             Err(Ended::PlaceLost) => resync(auth).await,
             outcome => outcome,
         };
-        if let Err(why) = outcome {
-            tracing::debug!(%why, "the feed of user states is opened again");
+        match outcome {
+            Err(Ended::Failed(error)) => tracing::warn!(%error, "the states of users could not be followed"),
+            Err(why) => tracing::debug!(%why, "the feed of user states is opened again"),
+            Ok(()) => {}
         }
         tokio::select! {
             () = auth.env.drain.begun() => {}
@@ -140,7 +142,10 @@ async fn open(
     use proto::watch_user_states_response::Frame;
     let mut feed = auth.users.feed();
     let request = proto::WatchUserStatesRequest { after_number };
-    let opened = timeout(SILENCE_MAX, feed.watch_user_states(request)).await;
+    let opened = tokio::select! {
+        opened = timeout(SILENCE_MAX, feed.watch_user_states(request)) => opened,
+        () = auth.env.drain.begun() => return Err(Ended::Broken("the process stops")),
+    };
     let mut stream = opened
         .map_err(|_| Ended::Broken("the feed did not answer"))??
         .into_inner();

@@ -3,7 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `service/` | the RPCs of `tidings.user.v1`; with `convert.rs` the only files that name proto messages |
-//! | `username`, `email`, `profile`, `permissions`, `role`, `user` | the nouns and their rules, without a database |
+//! | `username`, `email`, `profile`, `permissions`, `role`, `user`, `lifecycle`, `search` | the nouns and their rules, without a database |
 //! | `directory/` | the decisions, each in the transaction of its effect |
 //! | `feed.rs` | the feed of user states, as one reader follows it |
 //! | `store/` | all SQL |
@@ -18,13 +18,18 @@
 //! - A change of a role reaches all its holders before its RPC answers OK, in batches: `directory/fan_out.rs`.
 //! - Nobody gives or takes a permission that they do not hold **now**, by their row and not by their token; and somebody active always
 //!   holds `admin`.
-//! - Names and addresses are unique by index, compared as `username.rs` and `email.rs` say.
+//! - Names and addresses are unique by index, compared as `username.rs` and `email.rs` say. A name that was given up is held back from
+//!   everybody else for 30 days, which whoever takes a name for somebody asks after having taken it (`store::usernames`).
+//! - A deleted user keeps name, address and roles for 30 days; then `directory/lifecycle.rs` wipes them, and the state says
+//!   `deletion_final`. Login sessions from before a suspension or deletion are over by the state's `login_epoch`.
+//! - Whoever changes a username, a display name, or whether a user is seen, calls `store::search::refresh`. What is forgotten is
+//!   found by the housekeeping.
 //!
 //! # Adding to it
 //!
 //! 1. A new permission: in `permissions.proto`, and a migration that adds it to `admin` (and whoever else shall have it); a test says so.
-//! 2. Whatever changes a status (suspension, deletion) locks the user's row, publishes with `Cause::Status`, and
-//!    where it takes an admin's power locks the role `admin` first, as `unassign_role` does.
+//! 2. Whatever changes a status locks the user's row, publishes with `Cause::Status`, or `Cause::Ended` where login sessions end, and
+//!    where it takes an admin's power calls `lock_admins` first, as `directory/lifecycle.rs` does.
 //! 3. SQL: edit, apply the migrations to a database, and let the checked macros write `.sqlx/` anew
 //!    (`SQLX_OFFLINE_DIR=crates/user-service/.sqlx USER_DATABASE_URL=… cargo check -p tidings-user-service`).
 
