@@ -155,6 +155,7 @@ impl LoginSession {
             identifier: self.username.clone(),
             password: self.password.expose_secret().to_owned(),
             device_label: "assistant".to_owned(),
+            ..LoginRequest::default()
         });
         let mut client = AuthServiceClient::new(self.transport.clone());
         let answer = self.answered(client.login(request)).await?;

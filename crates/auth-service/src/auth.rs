@@ -8,7 +8,7 @@ use tidings_rpc::Environment;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use crate::{Config, Error, password::Hasher, refresh_tree::RefreshTokens, signing::SigningKeys, users::Users};
+use crate::{blocklist::Blocklist, totp::Codes, device::DeviceTokens, throttle::Buckets,Config, Error, password::Hasher, refresh_tree::RefreshTokens, signing::SigningKeys, users::Users};
 
 /// The service's state, shared by all its calls and its background work.
 #[derive(Debug)]
@@ -18,8 +18,13 @@ pub(crate) struct Auth {
     pub pool: Pool,
     pub users: Users,
     pub passwords: Hasher,
+    pub blocklist: Blocklist,
+    pub codes: Codes,
     pub refresh_tokens: RefreshTokens,
     pub signing: SigningKeys,
+    pub throttle: Buckets,
+    pub devices: DeviceTokens,
+    pub issuers: crate::external::Issuers,
     pub wake: Wake,
 }
 

@@ -3,6 +3,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 use tidings_authn::SuiteSecret;
 
+use crate::Throttle;
+
 /// What the auth service is told at start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -17,10 +19,17 @@ pub struct Config {
     pub mail_from: String,
     /// How mails leave.
     pub mail: MailTransport,
+    /// A file of SHA-1 hashes of breached passwords in their order, as `Have I Been Pwned` has them: such are not taken, besides
+    /// the common ones that the program knows.
+    pub breached_passwords_file: Option<PathBuf>,
     /// A login session that is not refreshed for so long ends.
     pub idle_lifetime: Duration,
     /// A login session ends after so long, however often it is refreshed.
     pub session_lifetime: Duration,
+    /// How many failed attempts there may be. None means the standard, times the factor of the process' rate limits.
+    pub throttle: Option<Throttle>,
+    /// OpenID Connect issuers whose users may log in here.
+    pub external_issuers: Vec<crate::ExternalIssuer>,
     /// Where tests stop or hold a registration.
     #[cfg(feature = "testing")]
     pub crash_points: Option<crate::CrashPoints>,
@@ -42,8 +51,17 @@ pub enum Registration {
 pub enum MailTransport {
     /// As files named `….eml` in this folder, for development.
     Folder(PathBuf),
-    /// By SMTP to this server: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`.
-    Smtp(SecretString),
+    /// By SMTP to this server.
+    Smtp(SmtpServer),
+}
+
+/// A mail server.
+#[derive(Debug, Clone)]
+pub struct SmtpServer {
+    /// `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`. Without TLS only on this machine.
+    pub url: SecretString,
+    /// The certificate, in PEM, of an authority that is trusted besides the system's.
+    pub authorities: Option<Vec<u8>>,
 }
 
 impl Config {
@@ -69,8 +87,11 @@ impl Config {
             public_url,
             mail_from,
             mail,
+            breached_passwords_file: None,
             idle_lifetime: Self::IDLE_LIFETIME,
             session_lifetime: Self::SESSION_LIFETIME,
+            throttle: None,
+            external_issuers: Vec::new(),
             #[cfg(feature = "testing")]
             crash_points: None,
         }

@@ -14,6 +14,12 @@ use crate::{
 /// The longest mailed or refresh token that is looked at, as the protos say.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
+/// The longest token of any kind that is looked at: access tokens are the longest.
+const ANY_TOKEN_BYTES_MAX: usize = 4_096;
+
+/// The longest device token that is looked at; ours have 96.
+const DEVICE_TOKEN_BYTES_MAX: usize = 256;
+
 /// The longest identifier, that of an address.
 const IDENTIFIER_BYTES_MAX: usize = 254;
 
@@ -35,6 +41,9 @@ pub(crate) trait Fields {
     fn text(&mut self, field: &'static str, rule: TextRule, text: String) -> Option<String>;
     fn display_name(&mut self, text: String) -> Option<String>;
     fn token(&mut self, field: &'static str, text: String) -> Option<SecretString>;
+    /// A token of whatever kind, with all its bytes.
+    fn any_token(&mut self, field: &'static str, text: String) -> Option<SecretString>;
+    fn device_token(&mut self, text: String) -> Option<SecretString>;
     fn request_id(&mut self, text: &str) -> Option<RequestId>;
 }
 
@@ -89,6 +98,27 @@ impl Fields for Violations {
             ..password::PROVEN
         };
         self.password(field, rule, text)
+    }
+
+    fn any_token(&mut self, field: &'static str, text: String) -> Option<SecretString> {
+        let rule = TextRule {
+            chars_min: 1,
+            chars_max: ANY_TOKEN_BYTES_MAX,
+            bytes_max: ANY_TOKEN_BYTES_MAX,
+            ..password::PROVEN
+        };
+        self.password(field, rule, text)
+    }
+
+    fn device_token(&mut self, text: String) -> Option<SecretString> {
+        let rule = TextRule {
+            chars_min: 0,
+            chars_max: DEVICE_TOKEN_BYTES_MAX,
+            bytes_max: DEVICE_TOKEN_BYTES_MAX,
+            ..password::PROVEN
+        };
+        let given = !text.is_empty();
+        self.password("device_token", rule, text).filter(|_| given)
     }
 
     fn request_id(&mut self, text: &str) -> Option<RequestId> {

@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use tidings_db::DatabaseCause;
-use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_rpc::{Problem, Violations};
 
 /// Why a call of this service fails, by what its caller can do about it.
@@ -32,9 +34,50 @@ pub enum Error {
     /// A refresh token was used twice, and its login session has been ended for it.
     #[error("the refresh token was used before")]
     RefreshTokenReused,
+    /// The password is proven, and a code is asked for besides.
+    #[error("a second factor is asked for")]
+    SecondFactorRequired,
+    /// The call wants a proof besides the access token.
+    #[error("a proof is asked for")]
+    StepUpRequired,
     /// The login session has ended.
     #[error("the login session has ended")]
     LoginSessionEnded,
+    /// There is no such thing, or none that the caller may know of.
+    #[error("there is no such thing")]
+    NotFound,
+    /// The caller lacks a permission.
+    #[error("the caller lacks the permission {0:?}")]
+    PermissionMissing(Permission),
+    /// The caller stands below the other user.
+    #[error("the caller's rank is too low")]
+    RankTooLow,
+    /// Nobody would be an admin any more.
+    #[error("the last admin remains")]
+    LastAdmin,
+    /// The thing, or what the caller proved themselves by, is of a kind that cannot do this.
+    #[error("the kind forbids it")]
+    KindUnsuitable,
+    /// One may not have more of these.
+    #[error("the quota {quota} is reached")]
+    QuotaExceeded {
+        /// What there are too many of.
+        quota: &'static str,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// The deployment does not offer it.
+    #[error("the deployment does not offer it")]
+    FeatureDisabled,
+    /// The thing is not as the caller knows it.
+    #[error("the thing has changed")]
+    EtagMismatch,
+    /// The thing is in a state that forbids this.
+    #[error("the state forbids it")]
+    StateUnsuitable,
+    /// Too many attempts have failed; the next is looked at after so long.
+    #[error("too many attempts")]
+    RateLimited(Duration),
     /// The change lost a race and was not made.
     #[error("the change lost a race")]
     Conflict,
@@ -105,6 +148,21 @@ impl From<Error> for Problem {
                     .with_field("after_number", "must not be beyond the head of the feed");
             }
             Error::Internal(_) => return Self::internal(&error),
+            Error::RateLimited(wait) => return Self::new(R::RateLimited).retry_after(wait),
+            Error::PermissionMissing(permission) => {
+                let name = permission.as_str_name().trim_start_matches("PERMISSION_");
+                return Self::new(R::PermissionMissing).with("permission", name);
+            }
+            Error::QuotaExceeded { quota, limit } => {
+                return Self::new(R::QuotaExceeded).with("quota", quota).with("limit", limit);
+            }
+            Error::LastAdmin => R::LastAdmin,
+            Error::KindUnsuitable => R::KindUnsuitable,
+            Error::FeatureDisabled => R::FeatureDisabled,
+            Error::NotFound => R::NotFound,
+            Error::RankTooLow => R::RankTooLow,
+            Error::EtagMismatch => R::EtagMismatch,
+            Error::StateUnsuitable => R::StateUnsuitable,
             Error::UsernameTaken => R::UsernameTaken,
             Error::EmailTaken => R::EmailTaken,
             Error::RegistrationClosed => R::FeatureDisabled,
@@ -113,6 +171,8 @@ impl From<Error> for Problem {
             Error::AccountSuspended => R::AccountSuspended,
             Error::EmailUnverified => R::EmailUnverified,
             Error::RefreshTokenReused => R::RefreshTokenReused,
+            Error::SecondFactorRequired => R::SecondFactorRequired,
+            Error::StepUpRequired => R::StepUpRequired,
             Error::LoginSessionEnded => R::LoginSessionRevoked,
             Error::Conflict => R::Conflict,
             Error::Overloaded => R::Overloaded,

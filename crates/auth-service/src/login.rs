@@ -10,12 +10,18 @@ use crate::{
     Error,
     account::Identifier,
     auth::Auth,
+    client::Client,
+    device::Device,
+    password,
     refresh_tree::{Parent, RefreshToken, Verdict},
-    registration, standing,
+    registration,
+    second_factor::{self, Factor},
+    standing,
     store::{
-        accounts,
+        accounts::{self, Account},
         sessions::{self, EndReason, NewSession, Statement, Which},
     },
+    throttle, trail,
     users::{AccountStatus, Standing},
 };
 
@@ -34,16 +40,66 @@ impl std::fmt::Debug for Issued {
     }
 }
 
+/// What somebody shows to log in.
+pub(crate) struct Proof {
+    pub who: Identifier,
+    pub password: SecretString,
+    pub device_token: Option<SecretString>,
+    /// A code besides the password.
+    pub factor: Option<Factor>,
+}
+
 /// Begins a login session. Whether there is an account shows in nothing, as long as the password is not proven: neither
-/// in the answer nor in the work, which is one hash on every path.
+/// in the answer nor in the work, which is one hash on every path, and none where too many attempts have failed.
 pub(crate) async fn login(
     auth: &Auth,
-    who: &Identifier,
-    password: SecretString,
+    proof: Proof,
     device_label: &str,
-) -> Result<Issued, Error> {
-    let account = accounts::find(&auth.pool, who).await?;
+    client: &Client,
+) -> Result<(Issued, String), Error> {
+    let account = accounts::find(&auth.pool, &proof.who).await?;
+    let user_id = account.as_ref().map(|account| account.user_id);
+    let device = known_device(auth, account.as_ref(), proof.device_token.as_ref());
+    let attempt = throttle::admit(auth, &proof.who, device.as_ref(), client.address).await?;
+    match begin(auth, account, proof, device.is_some(), device_label, client).await {
+        Ok((account, issued)) => {
+            attempt.succeeded(auth, &account).await;
+            let device_token = auth.devices.issue(device.as_ref(), account.user_id, auth.source());
+            Ok((issued, device_token))
+        }
+        // A wrong guess, and nothing else: a proof that came to nothing for another reason was none.
+        Err(Error::CredentialsInvalid) => {
+            attempt.failed(auth).await;
+            Err(trail::refused_login(auth, user_id, Error::CredentialsInvalid).await)
+        }
+        Err(error) => {
+            attempt.withdrawn(auth).await;
+            Err(trail::refused_login(auth, user_id, error).await)
+        }
+    }
+}
+
+/// The device, if it has logged in to the account before.
+fn known_device(auth: &Auth, account: Option<&Account>, token: Option<&SecretString>) -> Option<Device> {
+    let (account, token) = account.zip(token)?;
+    auth.devices.read(token.expose_secret(), account.user_id, auth.now())
+}
+
+/// Proves the password, and begins the login session. `CredentialsInvalid` is a wrong guess.
+async fn begin(
+    auth: &Auth,
+    account: Option<Account>,
+    proof: Proof,
+    known_device: bool,
+    device_label: &str,
+    client: &Client,
+) -> Result<(Account, Issued), Error> {
+    let password = proof.password;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let upgrade = hash
+        .as_deref()
+        .is_some_and(password::is_outdated)
+        .then(|| password.clone());
     let proven = auth.passwords.verify(password, hash).await?;
     let Some(account) = account.filter(|_| proven) else {
         return Err(Error::CredentialsInvalid);
@@ -51,6 +107,7 @@ pub(crate) async fn login(
     if !account.active {
         return Err(Error::EmailUnverified);
     }
+    let factor = second_factor::check(auth, account.user_id, proof.factor.as_ref(), known_device).await?;
     if account.activation_due {
         registration::activate(auth, account.user_id).await?;
     }
@@ -65,6 +122,9 @@ pub(crate) async fn login(
         login_session_id: session,
         user_id: account.user_id,
         device_label,
+        client_prefix: &client.prefix(),
+        user_agent: &client.agent,
+        token_epoch: standing.token_epoch,
         leaf: token.hash(),
         idle_expire_time: (now + auth.config.idle_lifetime).min(expire_time),
         expire_time,
@@ -74,14 +134,26 @@ pub(crate) async fn login(
         if accounts::lock(&mut *tx, account.user_id).await? != Some(account.password_version) {
             return Err(Error::CredentialsInvalid);
         }
+        second_factor::spend(&mut *tx, account.user_id, factor, now).await?;
         sessions::insert(&mut *tx, &new, now).await?;
+        let event = trail::event_by(auth, "auth.login", account.user_id, Some(session));
+        trail::record(&mut *tx, &event.subject(session)).await?;
         Ok(sessions::settle(&mut *tx, account.user_id, statement.revision).await?)
     })?;
-    issue(auth, account.user_id, session, expire_time, &standing, token)
+    let issued = issue(auth, account.user_id, session, expire_time, &standing, token)?;
+    if let Some(password) = upgrade {
+        password::upgrade_soon(auth, &account, password);
+    }
+    Ok((account, issued))
 }
 
 /// Exchanges a refresh token for the next pair.
-pub(crate) async fn refresh(auth: &Auth, token: &SecretString, request_id: Option<RequestId>) -> Result<Issued, Error> {
+pub(crate) async fn refresh(
+    auth: &Auth,
+    token: &SecretString,
+    request_id: Option<RequestId>,
+    client: &Client,
+) -> Result<Issued, Error> {
     let token = auth
         .refresh_tokens
         .read(token.expose_secret())
@@ -103,6 +175,12 @@ pub(crate) async fn refresh(auth: &Auth, token: &SecretString, request_id: Optio
     let idle_expire_time = (now + auth.config.idle_lifetime).min(stored.family.expire_time);
     let (statement, standing) = standing::announce(auth, user_id, idle_expire_time).await?;
     permit(&standing, Error::LoginSessionEnded)?;
+    if stored.token_epoch < standing.login_epoch {
+        // Suspended or deleted since it began, and permitted to act again: not by what was proven before.
+        let which = Which::Before(standing.login_epoch);
+        end(auth, user_id, which, EndReason::Suspended).await?;
+        return Err(Error::LoginSessionEnded);
+    }
 
     // A request without an id cannot be repeated: its own is known to nobody.
     let request = request_id.unwrap_or_else(|| auth.source().new_id());
@@ -119,7 +197,10 @@ pub(crate) async fn refresh(auth: &Auth, token: &SecretString, request_id: Optio
                 request_id: request,
                 spent_time: now,
             };
-            sessions::rotate(&mut *tx, token.session(), &parent, successor.hash(), idle_expire_time).await?;
+            let (leaf, prefix) = (successor.hash(), client.prefix());
+            sessions::rotate(&mut *tx, token.session(), &parent, leaf, idle_expire_time, &prefix).await?;
+            let event = trail::event_by(auth, "auth.refresh", user_id, Some(token.session()));
+            trail::record(&mut *tx, &event.subject(token.session()).request(request_id)).await?;
         }
         Ok(verdict)
     })?;
@@ -150,7 +231,7 @@ async fn permit_verdict(auth: &Auth, user_id: UserId, token: &RefreshToken, verd
 }
 
 /// Whether the user may have tokens; `gone` is what a user is told who is no longer there.
-fn permit(standing: &Standing, gone: Error) -> Result<(), Error> {
+pub(crate) fn permit(standing: &Standing, gone: Error) -> Result<(), Error> {
     match standing.account {
         AccountStatus::Active => Ok(()),
         AccountStatus::Suspended => Err(Error::AccountSuspended),
@@ -186,8 +267,9 @@ async fn end(auth: &Auth, user_id: UserId, which: Which, reason: EndReason) -> R
         if accounts::lock(&mut *tx, user_id).await?.is_none() {
             return Ok((Vec::new(), None));
         }
-        let ended = end_in(&mut *tx, user_id, which, reason, now).await?;
-        Ok(ended)
+        let (ended, statement) = end_in(&mut *tx, user_id, which, reason, now).await?;
+        trail::record_ended(auth, &mut *tx, user_id, &ended, reason).await?;
+        Ok((ended, statement))
     })?;
     auth.announce_ended(&ended);
     standing::tell_soon(auth, statement).await;
@@ -207,7 +289,7 @@ pub(crate) async fn end_in(
     Ok((ended, statement))
 }
 
-fn issue(
+pub(crate) fn issue(
     auth: &Auth,
     user_id: UserId,
     session: LoginSessionId,

@@ -6,19 +6,21 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tidings_db::{Schema, requests, transaction};
-use tidings_ids::UserId;
+use tidings_ids::{EmailChangeId, UserId};
 
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    login,
+    email_change, login, password_change,
     refresh_tree::{TokenHash, sha256},
     registration, standing,
     store::{
-        accounts, claims, mails,
+        accounts, claims,
+        mails::{self, About},
         sessions::{EndReason, Which},
         tokens::{self, Owner, Purpose},
     },
+    throttle, trail,
 };
 
 /// The hash that a mailed token is known by.
@@ -39,6 +41,8 @@ pub(crate) async fn request_mail(
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if auth.claim(&mut *tx, call).await? {
             enqueue(auth, &mut *tx, kind, email_key, None).await?;
+            let event = trail::event(auth, "auth.request_mail").request(trail::request_id(call));
+            trail::record(&mut *tx, &event).await?;
         }
         Ok(())
     })?;
@@ -55,9 +59,31 @@ pub(crate) async fn enqueue(
     email_key: &str,
     user_id: Option<UserId>,
 ) -> Result<(), Error> {
+    let about = user_id.map_or(About::Address, About::Registration);
+    enqueue_about(auth, tx, kind, email_key, about).await
+}
+
+/// The same about a change of address.
+pub(crate) async fn enqueue_change(
+    auth: &Auth,
+    tx: &mut sqlx::PgConnection,
+    kind: mails::Kind,
+    email_key: &str,
+    change_id: EmailChangeId,
+) -> Result<(), Error> {
+    enqueue_about(auth, tx, kind, email_key, About::Change(change_id)).await
+}
+
+async fn enqueue_about(
+    auth: &Auth,
+    tx: &mut sqlx::PgConnection,
+    kind: mails::Kind,
+    email_key: &str,
+    about: About,
+) -> Result<(), Error> {
     let now = auth.now();
     if mails::count(&mut *tx, kind, email_key, now).await? {
-        mails::insert(&mut *tx, auth.source().new_id(), kind, email_key, user_id, now).await?;
+        mails::insert(&mut *tx, auth.source().new_id(), kind, email_key, about, now).await?;
     }
     Ok(())
 }
@@ -74,9 +100,13 @@ pub(crate) async fn reset_password(
     }
     let (hash, now) = (token_hash(token), auth.now());
     // Looked at first, so that guesses cost no hash.
-    tokens::owner(&auth.pool, hash, Purpose::ResetPassword, now)
+    let owner = tokens::owner(&auth.pool, hash, Purpose::ResetPassword, now)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
+    let account = accounts::get(&auth.pool, owner.user_id)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    password_change::permit_for(&account, &new_password)?;
     let password_hash = auth.passwords.hash(new_password, auth.source()).await?;
 
     let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
@@ -84,11 +114,14 @@ pub(crate) async fn reset_password(
             return Ok(None);
         }
         let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?.user_id;
-        accounts::set_password(&mut *tx, user_id, &password_hash).await?;
+        accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
+        throttle::forgive(auth, &mut *tx, user_id).await?;
         // The mail has reached its address.
         accounts::verify_email(&mut *tx, user_id).await?;
         tokens::spend(&mut *tx, user_id, Purpose::ResetPassword).await?;
         let (ended, statement) = login::end_in(&mut *tx, user_id, Which::All, EndReason::PasswordReset, now).await?;
+        let event = trail::event_by(auth, "auth.reset_password", user_id, None).request(trail::request_id(call));
+        trail::record(&mut *tx, &event.subjects(ended.iter().copied())).await?;
         Ok(Some((ended, statement)))
     })?;
     if let Some((ended, statement)) = done {
@@ -102,12 +135,18 @@ pub(crate) async fn reset_password(
 /// The address is proven, for the account that the token belongs to and for no other that was registered with it.
 pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option<&Repeatable>) -> Result<(), Error> {
     if let Some(earlier) = auth.earlier(call).await? {
+        if let Some(concluded) = email_change::repeated(auth, &earlier).await {
+            return concluded;
+        }
         return match earlier.id {
             Some(user_id) => registration::activate(auth, UserId::from_uuid(user_id)).await,
             None => Ok(()),
         };
     }
     let hash = token_hash(token);
+    if let Some(owner) = email_change::owner(auth, hash).await? {
+        return email_change::prove(auth, hash, &owner, call).await;
+    }
     let user_id = transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if !auth.claim(&mut *tx, call).await? {
             return Ok(None);
@@ -116,6 +155,8 @@ pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option
         claims::prove(&mut *tx, user_id, &email_key).await?;
         accounts::verify_email(&mut *tx, user_id).await?;
         tokens::spend(&mut *tx, user_id, Purpose::VerifyEmail).await?;
+        let event = trail::event_by(auth, "auth.verify_email", user_id, None).request(trail::request_id(call));
+        trail::record(&mut *tx, &event).await?;
         if let Some(call) = call {
             requests::set_outcome(&mut *tx, Schema::Auth, &call.key(), &requests::Outcome::id(user_id)).await?;
         }

@@ -16,8 +16,9 @@ use crate::{
 };
 use tidings_proto_common::v1::ErrorReason;
 
-/// Access tokens from before have expired, and half as much again for clocks that differ.
-const FROM_THE_START: time::Duration = time::Duration::minutes(15);
+/// Longer than a reader keeps what it has read ([`tidings_authn::Revocations::KEPT_FOR`]), which is as long as a token that it revokes
+/// can be taken anywhere.
+const FROM_THE_START: Duration = Duration::from_secs(30 * 60);
 
 /// Entries of one frame.
 const BATCH_MAX: i64 = 500;
@@ -73,7 +74,7 @@ async fn begin(auth: &Auth, after: i64) -> Result<i64, Error> {
     let head = revocations::head(pool).await?;
     if after == 0 {
         // Read after the head, so that an entry above it can only be missed here to be sent later.
-        let first = revocations::first_since(pool, auth.now() - FROM_THE_START).await?;
+        let first = revocations::first_younger(pool, FROM_THE_START).await?;
         return Ok(first.map_or(head, |first| (first - 1).min(head)));
     }
     if after > head {

@@ -1,6 +1,11 @@
 //! The keys that access tokens are signed with.
+//!
+//! A new key is published first and signs [`LEAD`] later. By then every verifier knows it: a node lists no keys that it read more
+//! than [`LISTED_FOR`] ago, a verifier takes a key for unknown only while its own list is no older than
+//! [`Verifier::KEYS_CURRENT_FOR`](tidings_authn::Verifier::KEYS_CURRENT_FOR), and what is left is for clocks that differ. So no good
+//! token is refused for its key, and nobody has to ask for each unknown one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::{
@@ -8,12 +13,37 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use jsonwebtoken::EncodingKey;
-use tidings_authn::{Claims, SuiteSecret};
-use tidings_db::Pool;
+use tidings_audit::{self as audit, Event};
+use tidings_authn::{Claims, LIFETIME, SuiteSecret};
+use tidings_db::{
+    Pool, Schema,
+    requests::{self, Outcome},
+    transaction,
+};
 use tidings_ids::{KeyId, Source};
+use tidings_proto_common::v1::AuditCategory;
 use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::{Error, store::keys};
+use crate::{
+    Error,
+    auth::{Auth, Repeatable},
+    store::keys::{self, StoredKey},
+};
+
+/// How long a new key is published before it signs.
+pub(crate) const LEAD: Duration = Duration::from_secs(30);
+
+/// Keys that were read longer ago are not listed: one may be missing.
+const LISTED_FOR: Duration = Duration::from_secs(10);
+
+/// Keys that were read longer ago do not sign: they may be retired.
+const SIGNS_FOR: Duration = Duration::from_secs(30);
+
+/// The last token of a retired key is signed this long after the next key begins, at the most: by a node that has read its keys just
+/// before, with a clock that is behind.
+const OVERLAP: Duration = Duration::from_secs(60);
 
 /// The public half of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +51,7 @@ pub(crate) struct PublishedKey {
     pub key_id: KeyId,
     pub public_key: Vec<u8>,
     pub create_time: OffsetDateTime,
+    pub sign_time: OffsetDateTime,
     pub retire_time: Option<OffsetDateTime>,
 }
 
@@ -31,9 +62,18 @@ pub(crate) struct SigningKeys {
 }
 
 struct Loaded {
-    key_id: String,
-    key: EncodingKey,
+    /// Those that sign or will, the newest first; at least one.
+    signers: Vec<Signer>,
     published: Vec<PublishedKey>,
+    at: Instant,
+}
+
+#[derive(Clone)]
+struct Signer {
+    key_id: KeyId,
+    key: EncodingKey,
+    sign_time: OffsetDateTime,
+    retire_time: Option<OffsetDateTime>,
 }
 
 impl SigningKeys {
@@ -48,36 +88,97 @@ impl SigningKeys {
     /// Reads the keys, and makes the first one where there is none: of two nodes that try at once, one succeeds and
     /// both use it.
     pub(crate) async fn load(&self, pool: &Pool, source: &Source) -> Result<(), Error> {
+        let at = Instant::now();
         let mut stored = keys::list(pool, source.now()).await?;
         if !stored.iter().any(|key| key.published.retire_time.is_none()) {
             keys::insert_first(pool, &self.generate(source)?).await?;
             stored = keys::list(pool, source.now()).await?;
         }
-        let active = stored.iter().find(|key| key.published.retire_time.is_none());
-        let active =
-            active.ok_or_else(|| Error::Internal("there is no signing key though one was just made".to_owned()))?;
-        let key_id = active.published.key_id;
         // Unsealing costs little, but a key that is known already need not be opened every few seconds.
-        let known = self
-            .loaded
-            .load_full()
-            .filter(|loaded| loaded.key_id == key_id.to_string());
-        let key = match known {
-            Some(loaded) => loaded.key.clone(),
-            None => self.open(key_id, &active.sealed_private_key)?,
+        let known = self.loaded.load_full();
+        let known = |key_id| {
+            let mut signers = known.iter().flat_map(|loaded| &loaded.signers);
+            signers
+                .find(|signer| signer.key_id == key_id)
+                .map(|signer| signer.key.clone())
         };
-        let published = stored.into_iter().map(|key| key.published).collect();
-        self.loaded.store(Some(Arc::new(Loaded {
-            key_id: key_id.to_string(),
-            key,
+        let mut signers = Vec::new();
+        for StoredKey {
             published,
-        })));
+            sealed_private_key,
+        } in &stored
+        {
+            let key = match known(published.key_id) {
+                Some(key) => key,
+                None => self.open(published.key_id, sealed_private_key)?,
+            };
+            signers.push(Signer {
+                key_id: published.key_id,
+                key,
+                sign_time: published.sign_time,
+                retire_time: published.retire_time,
+            });
+        }
+        if signers.is_empty() {
+            return Err(Error::Internal(
+                "there is no signing key though one was just made".to_owned(),
+            ));
+        }
+        let published = stored.into_iter().map(|key| key.published).collect();
+        self.loaded.store(Some(Arc::new(Loaded { signers, published, at })));
         Ok(())
+    }
+
+    /// Makes a new key, which signs in a while, and retires the one before it for when its last token has expired. `None` in a
+    /// repetition that comes after the key was forgotten.
+    pub(crate) async fn rotate(&self, auth: &Auth, call: Option<&Repeatable>) -> Result<Option<PublishedKey>, Error> {
+        if let Some(earlier) = auth.earlier(call).await? {
+            return self.of_earlier(auth, earlier.id).await;
+        }
+        let mut next = self.generate(auth.source())?;
+        let made = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+            if !auth.claim(&mut *tx, call).await? {
+                return Ok(None);
+            }
+            let newest = keys::lock_newest(&mut *tx).await?;
+            let (newest, begins) = newest.ok_or(Error::Unavailable("the signing key"))?;
+            let now = auth.now();
+            if begins > now {
+                return Err(Error::StateUnsuitable);
+            }
+            next.published.create_time = now;
+            next.published.sign_time = now + LEAD;
+            let retire_time = next.published.sign_time + LIFETIME + OVERLAP;
+            keys::replace(&mut *tx, newest, retire_time, &next).await?;
+            let key_id = next.published.key_id;
+            if let Some(call) = call {
+                requests::set_outcome(&mut *tx, Schema::Auth, &call.key(), &Outcome::id(key_id)).await?;
+            }
+            let event = Event::of_call(auth.source(), AuditCategory::Administration, "auth.rotate_signing_key");
+            let event = event
+                .subject(key_id)
+                .subject(newest)
+                .request(call.map(|call| call.request_id));
+            audit::record(&mut *tx, Schema::Auth, &event).await?;
+            Ok(Some(next.published.clone()))
+        })?;
+        match made {
+            Some(published) => {
+                tracing::info!(key_id = %published.key_id, "a new signing key is published");
+                // This node lists it at once; the others when they read their keys next.
+                self.load(&auth.pool, auth.source()).await?;
+                Ok(Some(published))
+            }
+            None => {
+                let earlier = auth.earlier(call).await?;
+                self.of_earlier(auth, earlier.and_then(|outcome| outcome.id)).await
+            }
+        }
     }
 
     /// The public keys, the newest first.
     pub(crate) fn published(&self, now: OffsetDateTime) -> Result<Vec<PublishedKey>, Error> {
-        let loaded = self.loaded()?;
+        let loaded = self.loaded(LISTED_FOR)?;
         Ok(loaded
             .published
             .iter()
@@ -88,13 +189,20 @@ impl SigningKeys {
 
     /// Signs an access token.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
-        let loaded = self.loaded()?;
-        tidings_authn::sign(claims, &loaded.key_id, &loaded.key)
+        let loaded = self.loaded(SIGNS_FOR)?;
+        let signer = loaded.signer(claims.iat).ok_or(Error::Unavailable("the signing key"))?;
+        tidings_authn::sign(claims, &signer.key_id.to_string(), &signer.key)
             .map_err(|error| Error::Internal(format!("an access token could not be signed: {error}")))
     }
 
-    fn loaded(&self) -> Result<Arc<Loaded>, Error> {
-        self.loaded.load_full().ok_or(Error::Unavailable("the signing key"))
+    fn loaded(&self, age_max: Duration) -> Result<Arc<Loaded>, Error> {
+        let loaded = self.loaded.load_full().filter(|loaded| loaded.at.elapsed() < age_max);
+        loaded.ok_or(Error::Unavailable("the signing key"))
+    }
+
+    async fn of_earlier(&self, auth: &Auth, key_id: Option<Uuid>) -> Result<Option<PublishedKey>, Error> {
+        let Some(key_id) = key_id else { return Ok(None) };
+        Ok(keys::get(&auth.pool, KeyId::from_uuid(key_id)).await?)
     }
 
     fn generate(&self, source: &Source) -> Result<keys::StoredKey, Error> {
@@ -114,6 +222,7 @@ impl SigningKeys {
             key_id,
             public_key: pair.public_key().as_ref().to_vec(),
             create_time: source.now(),
+            sign_time: source.now(),
             retire_time: None,
         };
         Ok(keys::StoredKey {
@@ -136,6 +245,23 @@ impl SigningKeys {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| broken())?;
         let document = pair.to_pkcs8v1().map_err(|_| broken())?;
         Ok(EncodingKey::from_ed_der(document.as_ref()))
+    }
+}
+
+impl Loaded {
+    /// The key for a token that is issued at this time, in seconds since 1970.
+    fn signer(&self, issued: i64) -> Option<&Signer> {
+        let lifetime = i64::try_from(LIFETIME.as_secs()).expect("600 fits");
+        let outlives = |signer: &&Signer| {
+            let retired = signer.retire_time.map(OffsetDateTime::unix_timestamp);
+            retired.is_none_or(|time| issued + lifetime < time)
+        };
+        let mut usable = self.signers.iter().filter(outlives);
+        let begun = usable
+            .clone()
+            .find(|signer| signer.sign_time.unix_timestamp() <= issued);
+        // The very first key has nobody to wait for, whatever the clock of the node is that made it.
+        begun.or_else(|| usable.next_back())
     }
 }
 

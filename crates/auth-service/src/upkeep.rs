@@ -8,27 +8,37 @@ use tokio::time::Instant;
 use crate::{
     Error,
     auth::Auth,
-    registration, standing,
-    store::{mails, registrations, revocations, sessions, tokens},
+    email_change, registration, standing,
+    store::{
+        api_keys, email_changes, exchanged_tokens, keys as signing_keys, mails, proofs, registrations, revocations,
+        sessions, throttles, tokens, totps,
+    },
 };
 
 /// Registrations are settled within 60 s: 30 until they are given up, and a round.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// A new signing key is seen by this process within so long. Verifiers learn it when they meet it.
-const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// A new signing key is seen by this process within so long, also where one attempt to read it fails: [`signing`](crate::signing)
+/// counts on ten seconds.
+const KEYS_EVERY: Duration = Duration::from_secs(3);
+
+/// Longer than any repetition of the rotation that made a key.
+const KEYS_KEPT_FOR: time::Duration = time::Duration::days(8);
 
 /// What nobody needs any more is deleted this often, some at a time.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// The feed keeps an hour, as its proto says, and a little more for clocks that differ.
-const REVOCATIONS_KEPT_FOR: time::Duration = time::Duration::minutes(70);
+const REVOCATIONS_KEPT_FOR: Duration = Duration::from_secs(70 * 60);
 
 /// An ended login session is told from an unknown one for so long.
 const SESSIONS_KEPT_FOR: time::Duration = time::Duration::days(7);
 
 /// Longer than any repetition of a registration's request, which is kept for 7 days.
 const REGISTRATIONS_KEPT_FOR: time::Duration = time::Duration::days(8);
+
+/// A key that was revoked or has expired is shown for so long, as its proto says.
+const ENDED_KEYS_KEPT_FOR: time::Duration = time::Duration::days(30);
 
 /// Parked mails are kept for an operator to look at.
 const PARKED_MAILS_KEPT_FOR: time::Duration = time::Duration::days(30);
@@ -39,7 +49,11 @@ const QUOTAS_KEPT_FOR: time::Duration = time::Duration::hours(2);
 /// Makes good what calls left half done, and tells the user service what it is still to be told.
 pub(crate) async fn sweep(auth: &Auth) {
     while !auth.env.drain.has_begun() {
-        for outcome in [registration::sweep(auth).await, standing::sweep(auth).await] {
+        for outcome in [
+            registration::sweep(auth).await,
+            standing::sweep(auth).await,
+            email_change::sweep(auth).await,
+        ] {
             if let Err(error) = outcome {
                 tracing::warn!(%error, "upkeep could not finish a round");
             }
@@ -90,10 +104,17 @@ pub(crate) async fn purge(auth: &Auth) {
 pub(crate) async fn purge_once(auth: &Auth) -> Result<(), Error> {
     let (pool, now) = (&auth.pool, auth.now());
     requests::purge(pool, Schema::Auth, now).await?;
-    revocations::purge(pool, now - REVOCATIONS_KEPT_FOR).await?;
+    revocations::purge(pool, REVOCATIONS_KEPT_FOR).await?;
     sessions::purge(pool, now - SESSIONS_KEPT_FOR).await?;
     registrations::purge(pool, now - REGISTRATIONS_KEPT_FOR).await?;
     tokens::purge(pool, now).await?;
+    throttles::purge(pool, now).await?;
+    signing_keys::purge(pool, now - KEYS_KEPT_FOR).await?;
+    totps::purge(pool, now).await?;
+    proofs::purge(pool, now).await?;
+    email_changes::purge(pool, now).await?;
+    api_keys::purge(pool, now - ENDED_KEYS_KEPT_FOR).await?;
+    exchanged_tokens::purge(pool, now).await?;
     mails::purge(pool, now - PARKED_MAILS_KEPT_FOR, now - QUOTAS_KEPT_FOR).await?;
     Ok(())
 }

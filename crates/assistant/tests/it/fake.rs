@@ -261,6 +261,20 @@ impl AuthService for Fake {
         unused()
     }
 
+    async fn introspect_token(
+        &self,
+        _: Request<auth::IntrospectTokenRequest>,
+    ) -> Result<Response<auth::IntrospectTokenResponse>, Status> {
+        unused()
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        _: Request<auth::RotateSigningKeyRequest>,
+    ) -> Result<Response<auth::RotateSigningKeyResponse>, Status> {
+        unused()
+    }
+
     async fn logout(&self, _: Request<auth::LogoutRequest>) -> Result<Response<auth::LogoutResponse>, Status> {
         unused()
     }

@@ -77,6 +77,46 @@ pub(crate) async fn find<'e>(
     Ok(account.fetch_optional(executor).await?)
 }
 
+/// The account of a user.
+pub(crate) async fn get<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<Account>, Error> {
+    let account = sqlx::query_as!(
+        Account,
+        r#"select user_id, username, email, password_hash, password_version, state = 'active' as "active!",
+             activation_due
+         from auth.accounts
+         where user_id = $1"#,
+        user_id.uuid(),
+    );
+    Ok(account.fetch_optional(executor).await?)
+}
+
+/// What the account itself is proven by.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnCredentials {
+    /// None where nobody knows a password of the account.
+    pub password_set_time: Option<OffsetDateTime>,
+    pub email: Option<String>,
+    pub email_verified: bool,
+}
+
+pub(crate) async fn own_credentials<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<Option<OwnCredentials>, Error> {
+    let own = sqlx::query_as!(
+        OwnCredentials,
+        "select case when has_password then coalesce(password_set_time, create_time) end as password_set_time, email,
+             email_verified
+         from auth.accounts
+         where user_id = $1",
+        user_id.uuid(),
+    );
+    Ok(own.fetch_optional(executor).await?)
+}
+
 /// The account that an address belongs to, verified or not.
 pub(crate) async fn find_by_email<'e>(
     executor: impl Executor<'e, Database = Postgres>,
@@ -93,12 +133,29 @@ pub(crate) async fn find_by_email<'e>(
     Ok(account.fetch_optional(executor).await?)
 }
 
+/// Whether there is an account of the user.
+pub(crate) async fn exists<'e>(executor: impl Executor<'e, Database = Postgres>, user_id: UserId) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (select from auth.accounts where user_id = $1) as "exists!""#,
+        user_id.uuid(),
+    );
+    Ok(exists.fetch_one(executor).await?)
+}
+
+/// Whether an account has the name that the user service does not know of, which else decides: one that was registered with an
+/// address that is another's.
 pub(crate) async fn username_exists<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     username: &str,
 ) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(
-        r#"select exists (select from auth.accounts where username = $1) as "exists!""#,
+        r#"select exists (
+             select
+             from auth.accounts as a
+             where a.username = $1
+                 and ((a.state = 'unverified' and a.email_key is null)
+                     or exists (select from auth.claims as c where c.user_id = a.user_id))
+         ) as "exists!""#,
         username,
     );
     Ok(exists.fetch_one(executor).await?)
@@ -114,16 +171,53 @@ pub(crate) async fn lock(tx: &mut PgConnection, user_id: UserId) -> Result<Optio
     Ok(version.fetch_optional(tx).await?)
 }
 
+/// Notes that nobody logs in to the account with a password: nobody knows the one that its hash is of.
+pub(crate) async fn set_without_password(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "update auth.accounts set has_password = false where user_id = $1",
+        user_id.uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Sets a password, which ends what was bound to the one before. The account must be locked.
-pub(crate) async fn set_password(tx: &mut PgConnection, user_id: UserId, password_hash: &str) -> Result<(), Error> {
+pub(crate) async fn set_password(
+    tx: &mut PgConnection,
+    user_id: UserId,
+    password_hash: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
     sqlx::query!(
         "update auth.accounts
-         set password_hash = $2, password_version = password_version + 1
+         set password_hash = $2, password_version = password_version + 1, password_set_time = $3,
+             has_password = true
          where user_id = $1",
         user_id.uuid(),
         password_hash,
+        now,
     )
     .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores another hash of the password that the account has: nothing ends by it. Nothing is done where the password was
+/// changed since.
+pub(crate) async fn upgrade_password<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+    old_hash: &str,
+    new_hash: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update auth.accounts set password_hash = $3 where user_id = $1 and password_hash = $2",
+        user_id.uuid(),
+        old_hash,
+        new_hash,
+    )
+    .execute(executor)
     .await?;
     Ok(())
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::{Executor, Postgres};
 use tidings_db::{Error, Pool, Schema, counter};
 use tidings_ids::LoginSessionId;
@@ -24,12 +26,18 @@ pub(crate) async fn first<'e>(executor: impl Executor<'e, Database = Postgres>) 
     Ok(first.fetch_one(executor).await?)
 }
 
-/// The number of the oldest entry since `time`.
-pub(crate) async fn first_since<'e>(
+/// The number of the oldest entry that is younger than `age`. By the database's clock, as all times of the feed: nodes' clocks may
+/// differ.
+pub(crate) async fn first_younger<'e>(
     executor: impl Executor<'e, Database = Postgres>,
-    time: OffsetDateTime,
+    age: Duration,
 ) -> Result<Option<i64>, Error> {
-    let first = sqlx::query_scalar!("select min(number) from auth.revocations where revoke_time >= $1", time);
+    let first = sqlx::query_scalar!(
+        "select min(number)
+         from auth.revocations
+         where revoke_time >= clock_timestamp() - make_interval(secs => $1)",
+        age.as_secs_f64(),
+    );
     Ok(first.fetch_one(executor).await?)
 }
 
@@ -52,19 +60,16 @@ pub(crate) async fn list<'e>(
     Ok(entries.fetch_all(executor).await?)
 }
 
-/// Forgets entries from before `cutoff`, from the oldest on, so that what is kept has no hole.
-pub(crate) async fn purge<'e>(
-    executor: impl Executor<'e, Database = Postgres>,
-    cutoff: OffsetDateTime,
-) -> Result<u64, Error> {
+/// Forgets entries older than `age`, from the oldest on, so that what is kept has no hole.
+pub(crate) async fn purge<'e>(executor: impl Executor<'e, Database = Postgres>, age: Duration) -> Result<u64, Error> {
     let done = sqlx::query!(
         "delete from auth.revocations
          where number < (
              select coalesce(min(number), (select max(number) + 1 from auth.revocations))
              from auth.revocations
-             where revoke_time >= $1
+             where revoke_time >= clock_timestamp() - make_interval(secs => $1)
          )",
-        cutoff,
+        age.as_secs_f64(),
     );
     Ok(done.execute(executor).await?.rows_affected())
 }

@@ -13,6 +13,10 @@ pub(crate) struct NewSession<'a> {
     pub login_session_id: LoginSessionId,
     pub user_id: UserId,
     pub device_label: &'a str,
+    pub client_prefix: &'a str,
+    pub user_agent: &'a str,
+    /// The user's, as the access token has it: a suspension ends the login sessions from before it.
+    pub token_epoch: i64,
     pub leaf: TokenHash,
     pub idle_expire_time: OffsetDateTime,
     pub expire_time: OffsetDateTime,
@@ -22,8 +26,8 @@ pub(crate) async fn insert(tx: &mut PgConnection, session: &NewSession<'_>, now:
     sqlx::query!(
         "insert into auth.login_sessions
              (login_session_id, user_id, device_label, leaf_hash, refresh_time, idle_expire_time, expire_time,
-              create_time)
-         values ($1, $2, $3, $4, $5, $6, $7, $5)",
+              create_time, token_epoch, client_prefix, user_agent)
+         values ($1, $2, $3, $4, $5, $6, $7, $5, $8, $9, $10)",
         session.login_session_id.uuid(),
         session.user_id.uuid(),
         session.device_label,
@@ -31,6 +35,9 @@ pub(crate) async fn insert(tx: &mut PgConnection, session: &NewSession<'_>, now:
         now,
         session.idle_expire_time,
         session.expire_time,
+        session.token_epoch,
+        session.client_prefix,
+        session.user_agent,
     )
     .execute(tx)
     .await?;
@@ -41,11 +48,14 @@ pub(crate) async fn insert(tx: &mut PgConnection, session: &NewSession<'_>, now:
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub user_id: UserId,
+    /// The user's when it began.
+    pub token_epoch: i64,
     pub family: Family,
 }
 
 struct Row {
     user_id: UserId,
+    token_epoch: i64,
     leaf_hash: Vec<u8>,
     parent_hash: Option<Vec<u8>>,
     parent_request_id: Option<uuid::Uuid>,
@@ -75,6 +85,7 @@ impl From<Row> for Session {
         };
         Self {
             user_id: row.user_id,
+            token_epoch: row.token_epoch,
             family,
         }
     }
@@ -86,7 +97,7 @@ pub(crate) async fn get<'e>(
 ) -> Result<Option<Session>, Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select user_id, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
+        r#"select user_id, token_epoch, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
              end_time is not null as "ended!"
          from auth.login_sessions
          where login_session_id = $1"#,
@@ -99,7 +110,7 @@ pub(crate) async fn get<'e>(
 pub(crate) async fn lock(tx: &mut PgConnection, session: LoginSessionId) -> Result<Option<Session>, Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select user_id, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
+        r#"select user_id, token_epoch, leaf_hash, parent_hash, parent_request_id, refresh_time, idle_expire_time, expire_time,
              end_time is not null as "ended!"
          from auth.login_sessions
          where login_session_id = $1
@@ -116,10 +127,12 @@ pub(crate) async fn rotate(
     parent: &Parent,
     leaf: TokenHash,
     idle_expire_time: OffsetDateTime,
+    client_prefix: &str,
 ) -> Result<(), Error> {
     sqlx::query!(
         "update auth.login_sessions
-         set leaf_hash = $2, parent_hash = $3, parent_request_id = $4, refresh_time = $5, idle_expire_time = $6
+         set leaf_hash = $2, parent_hash = $3, parent_request_id = $4, refresh_time = $5, idle_expire_time = $6,
+             client_prefix = $7
          where login_session_id = $1",
         session.uuid(),
         leaf.as_slice(),
@@ -127,6 +140,7 @@ pub(crate) async fn rotate(
         parent.request_id.uuid(),
         parent.spent_time,
         idle_expire_time,
+        client_prefix,
     )
     .execute(tx)
     .await?;
@@ -139,23 +153,37 @@ pub(crate) enum Which {
     One(LoginSessionId),
     All,
     AllBut(LoginSessionId),
+    /// Those that began under a lower token epoch.
+    Before(i64),
 }
 
 /// Why a login session ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EndReason {
     Logout,
+    /// Its user, or an operator, ended it from elsewhere.
+    Revoked,
     /// A refresh token was used twice.
     Reuse,
     PasswordReset,
+    PasswordChange,
+    /// An operator has set the password.
+    PasswordSet,
+    Suspended,
+    Deleted,
 }
 
 impl EndReason {
     fn name(self) -> &'static str {
         match self {
             Self::Logout => "logout",
+            Self::Revoked => "revoked",
             Self::Reuse => "reuse",
             Self::PasswordReset => "password_reset",
+            Self::PasswordChange => "password_change",
+            Self::PasswordSet => "password_set",
+            Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -169,10 +197,11 @@ pub(crate) async fn end(
     reason: EndReason,
     now: OffsetDateTime,
 ) -> Result<Vec<LoginSessionId>, Error> {
-    let (only, but) = match which {
-        Which::One(session) => (Some(session.uuid()), None),
-        Which::All => (None, None),
-        Which::AllBut(session) => (None, Some(session.uuid())),
+    let (only, but, epoch) = match which {
+        Which::One(session) => (Some(session.uuid()), None, None),
+        Which::All => (None, None, None),
+        Which::AllBut(session) => (None, Some(session.uuid()), None),
+        Which::Before(epoch) => (None, None, Some(epoch)),
     };
     let ended = sqlx::query_scalar!(
         "update auth.login_sessions
@@ -181,12 +210,14 @@ pub(crate) async fn end(
              and end_time is null
              and ($2::uuid is null or login_session_id = $2)
              and ($3::uuid is null or login_session_id <> $3)
+             and ($6::bigint is null or token_epoch < $6)
          returning login_session_id",
         user_id.uuid(),
         only,
         but,
         reason.name(),
         now,
+        epoch,
     );
     let ended = ended.fetch_all(&mut *tx).await?;
     let Ok(count) = u32::try_from(ended.len()) else {
@@ -197,11 +228,10 @@ pub(crate) async fn end(
         let ids: Vec<uuid::Uuid> = ended.iter().map(|id| id.uuid()).collect();
         sqlx::query!(
             "insert into auth.revocations (number, login_session_id, revoke_time)
-             select $1 + ordinality, id, $3
+             select $1 + ordinality, id, clock_timestamp()
              from unnest($2::uuid[]) with ordinality as ended (id, ordinality)",
             last - i64::from(count),
             &ids,
-            now,
         )
         .execute(tx)
         .await?;

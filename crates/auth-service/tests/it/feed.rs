@@ -20,6 +20,15 @@ impl World {
             .into_inner())
     }
 
+    /// Makes the entries of the feed older, as if they had been there for longer.
+    async fn age_revocations(&self, by: &'static str) {
+        let sql = format!("update auth.revocations set revoke_time = revoke_time - interval '{by}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&self.pool)
+            .await
+            .expect("updated");
+    }
+
     /// Ends so many login sessions of a user who is there.
     async fn end_sessions(&self, count: usize) -> Vec<String> {
         let mut ended = Vec::new();
@@ -82,11 +91,16 @@ async fn a_reader_gets_what_it_lacks_then_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_reader_begins_fifteen_minutes_ago() {
+async fn a_new_reader_begins_half_an_hour_ago_by_the_databases_clock() {
     let world = World::open().await;
     world.register("ada").await.expect("registered");
     world.end_sessions(2).await;
-    world.source.advance(Duration::from_secs(901));
+    world.age_revocations("29 minutes").await;
+    let mut all = world.watch(0).await.expect("opened");
+    assert_eq!(entries(&mut all, 2).await.len(), 2);
+    world.age_revocations("2 minutes").await;
+    // Whatever a node takes the time for.
+    world.source.advance(Duration::from_secs(3_600));
     let recent = world.end_sessions(1).await;
     let mut stream = world.watch(0).await.expect("opened");
     let first = next(&mut stream).await.expect("a frame");
@@ -104,12 +118,12 @@ async fn a_position_that_the_feed_does_not_have_is_told() {
     world.end_sessions(2).await;
     assert_eq!(refusal(world.watch(3).await), "CURSOR_INVALID");
     assert_eq!(refusal(world.watch(-1).await), "FIELD_INVALID");
-    world.source.advance(Duration::from_secs(2 * 3_600));
+    world.age_revocations("2 hours").await;
     world.end_sessions(1).await;
     world.service.upkeep_once().await.expect("purged");
     assert_eq!(refusal(world.watch(1).await), "CURSOR_EXPIRED");
     world.watch(2).await.expect("the next is kept");
-    world.source.advance(Duration::from_secs(2 * 3_600));
+    world.age_revocations("2 hours").await;
     world.service.upkeep_once().await.expect("purged");
     assert_eq!(refusal(world.watch(2).await), "CURSOR_EXPIRED");
     world.watch(3).await.expect("nothing is missed");

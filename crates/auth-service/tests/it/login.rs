@@ -82,7 +82,7 @@ async fn bad_fields_of_a_login_are_told_before_anything_is_hashed() {
     let good = LoginRequest {
         identifier: "ada".to_owned(),
         password: PASSWORD.to_owned(),
-        device_label: String::new(),
+        ..LoginRequest::default()
     };
     let before = world.service.password_hash_runs();
     for bad in [
@@ -116,6 +116,10 @@ async fn bad_fields_of_a_login_are_told_before_anything_is_hashed() {
         },
         LoginRequest {
             device_label: "a\nb".to_owned(),
+            ..good.clone()
+        },
+        LoginRequest {
+            device_token: "a".repeat(257),
             ..good.clone()
         },
     ] {

@@ -2,7 +2,32 @@ use std::time::Duration;
 
 use tidings_proto_user::v1::UserStatus;
 
-use crate::world::{World, refusal};
+use crate::world::{World, eventually, refusal};
+
+impl World {
+    /// The hash of the leaf that is live.
+    async fn leaf(&self, session: &str) -> Option<Vec<u8>> {
+        let leaf = "select leaf_hash from auth.login_sessions where login_session_id = $1::uuid and end_time is null";
+        sqlx::query_scalar(leaf)
+            .bind(session)
+            .fetch_optional(&self.pool)
+            .await
+            .expect("asked")
+    }
+
+    async fn live_sessions(&self) -> i64 {
+        sqlx::query_scalar("select count(*) from auth.login_sessions where end_time is null")
+            .fetch_one(&self.pool)
+            .await
+            .expect("counted")
+    }
+}
+
+fn sha256(text: &str) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())
+        .as_ref()
+        .to_vec()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_gives_a_new_pair_with_the_rights_of_now() {
@@ -92,6 +117,69 @@ async fn a_stolen_token_ends_the_login_session_whoever_is_first() {
     assert_eq!(world.users.get(&user_id).expect("there").logged_in_until, None);
 }
 
+/// The thief first, then the owner first, each on a node of its own: both end with the family over, and with its access tokens
+/// refused everywhere within a second. Asking again for a lost answer does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_ends_the_family_on_every_node_and_a_lost_answer_does_not() {
+    let world = World::open().await;
+    let other = world.second_node().await;
+    world.register("ada").await.expect("registered");
+    for (thief, owner, thief_first) in [(&other, &world, true), (&world, &other, false)] {
+        let stolen = world.login("ada").await.expect("logged in");
+        let (first, second) = if thief_first { (thief, owner) } else { (owner, thief) };
+        let pair = first
+            .refresh(&stolen.refresh_token, &first.request_id())
+            .await
+            .expect("the first is served");
+        eventually("both nodes know the tokens", async || {
+            [&world, &other]
+                .iter()
+                .all(|node| node.verifier.verify(&pair.access_token).is_ok())
+        })
+        .await;
+        assert_eq!(
+            refusal(second.refresh(&stolen.refresh_token, &second.request_id()).await),
+            "REFRESH_TOKEN_REUSED"
+        );
+        let begun = tokio::time::Instant::now();
+        for node in [&world, &other] {
+            for token in [&stolen.access_token, &pair.access_token] {
+                eventually("the node refuses", async || node.verifier.verify(token).is_err()).await;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        for node in [&world, &other] {
+            assert_eq!(
+                refusal(node.refresh(&pair.refresh_token, "").await),
+                "LOGIN_SESSION_REVOKED"
+            );
+        }
+        assert_eq!(world.live_sessions().await, 0);
+    }
+
+    let lost = world.login("ada").await.expect("logged in");
+    let request_id = world.request_id();
+    let answers = [
+        world
+            .refresh(&lost.refresh_token, &request_id)
+            .await
+            .expect("refreshed"),
+        other.refresh(&lost.refresh_token, &request_id).await.expect("repeated"),
+        world.refresh(&lost.refresh_token, &request_id).await.expect("repeated"),
+    ];
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.refresh_token == answers[0].refresh_token)
+    );
+    assert_eq!(world.live_sessions().await, 1);
+    other
+        .refresh(&answers[2].refresh_token, "")
+        .await
+        .expect("the leaf works");
+    assert_eq!(world.live_sessions().await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_refreshes_at_once_leave_at_most_one_live_leaf() {
     let world = World::open().await;
@@ -107,10 +195,13 @@ async fn fifty_refreshes_at_once_leave_at_most_one_live_leaf() {
         .map(|outcome| outcome.expect("the same for all").refresh_token)
         .collect();
     assert_eq!(leaves.len(), 1);
-    world
-        .refresh(leaves.iter().next().expect("one"), "")
-        .await
-        .expect("it is live");
+    let leaf = leaves.iter().next().expect("one");
+    assert_eq!(
+        world.leaf(&one.login_session_id).await,
+        Some(sha256(leaf)),
+        "that is the one in the database"
+    );
+    world.refresh(leaf, "").await.expect("it is live");
 
     // Fifty clients: one is served, and the reuse ends it for all.
     let many = world.login("ada").await.expect("logged in");
@@ -120,6 +211,7 @@ async fn fifty_refreshes_at_once_leave_at_most_one_live_leaf() {
     .await;
     let (served, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert!(served.len() <= 1, "{} were served", served.len());
+    assert_eq!(world.leaf(&many.login_session_id).await, None, "no leaf is live");
     for outcome in refused {
         let reason = refusal(outcome.map(|_| ()));
         assert!(

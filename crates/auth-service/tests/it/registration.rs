@@ -191,7 +191,7 @@ async fn a_repeated_register_has_the_first_outcome() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_at_once_one_gets_the_name() {
     let world = World::open().await;
-    let attempts = (0..30).map(|n| {
+    let attempts = (0..50).map(|n| {
         let request = RegisterRequest {
             email: format!("ada{n}@example.org"),
             ..registration("ada")
@@ -205,6 +205,65 @@ async fn of_many_at_once_one_gets_the_name() {
         assert!(reason == "USERNAME_TAKEN" || reason == "OVERLOADED", "{reason}");
     }
     assert_eq!(world.count("accounts").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_one_gets_the_address() {
+    let world = World::open().await;
+    let attempts = (0..50).map(|n| {
+        let request = RegisterRequest {
+            email: "ada@example.org".to_owned(),
+            ..registration(&format!("ada{n}"))
+        };
+        world.register_as(request)
+    });
+    let outcomes = futures_util::future::join_all(attempts).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for outcome in outcomes.into_iter().filter(Result::is_err) {
+        let reason = refusal(outcome);
+        assert!(reason == "EMAIL_TAKEN" || reason == "OVERLOADED", "{reason}");
+    }
+    assert_eq!(world.count("accounts").await, 1);
+    world.login("ada@example.org").await.expect("logged in");
+}
+
+/// Whoever is first at the step dies there, while the others want the same name and address.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_of_whom_one_dies_at_each_step_none_or_one_gets_the_name_in_both_services() {
+    for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
+        let died = Arc::new(Mutex::new(false));
+        let asked = Arc::clone(&died);
+        let points = CrashPoints::new(move |reached| {
+            let dies = reached == step && !std::mem::replace(&mut *asked.lock(), true);
+            async move { dies }
+        });
+        let world = World::with(|config| tidings_auth_service::Config {
+            crash_points: Some(points),
+            ..config
+        })
+        .await;
+        let attempts = (0..50).map(|_| world.register("ada"));
+        let outcomes = futures_util::future::join_all(attempts).await;
+        assert!(*died.lock(), "{step:?} was reached");
+        assert!(
+            outcomes.iter().filter(|outcome| outcome.is_ok()).count() <= 1,
+            "{step:?}"
+        );
+        recover(&world).await;
+        let accounts = world.count("accounts").await;
+        assert_eq!(
+            i64::from(world.users.named("ada").is_some()),
+            accounts,
+            "{step:?}: both or none"
+        );
+        match accounts {
+            0 => assert_eq!(refusal(world.login("ada").await), "CREDENTIALS_INVALID"),
+            _ => assert!(world.login("ada").await.is_ok(), "{step:?}"),
+        }
+        if accounts == 0 {
+            world.register("ada").await.expect("name and address are free again");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,12 @@ use tidings_ids::{Source, kind};
 use tidings_proto_auth::v1::{
     LoginRequest, LoginResponse, LogoutAllRequest, LogoutRequest, RefreshTokenRequest, RefreshTokenResponse,
     RegisterRequest, auth_service_client::AuthServiceClient, credential_service_client::CredentialServiceClient,
+    login_session_service_client::LoginSessionServiceClient,
 };
-use tidings_proto_user::v1::provisioning_service_server::ProvisioningServiceServer;
+use tidings_proto_common::v1::Permission;
+use tidings_proto_user::v1::{
+    provisioning_service_server::ProvisioningServiceServer, user_state_service_server::UserStateServiceServer,
+};
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot, Stack};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
@@ -51,7 +55,12 @@ impl World {
 
     /// Another node of the same deployment.
     pub async fn second_node(&self) -> Self {
-        Self::on(Arc::clone(&self._database), self.users.clone(), |config| config).await
+        self.second_node_with(|config| config).await
+    }
+
+    /// Another node of the same deployment, with other settings.
+    pub async fn second_node_with(&self, configure: impl FnOnce(Config) -> Config) -> Self {
+        Self::on(Arc::clone(&self._database), self.users.clone(), configure).await
     }
 
     async fn on(database: Arc<Database>, users: FakeUsers, configure: impl FnOnce(Config) -> Config) -> Self {
@@ -178,8 +187,39 @@ impl World {
             identifier: identifier.to_owned(),
             password: password.to_owned(),
             device_label: "phone".to_owned(),
+            ..LoginRequest::default()
         };
         Ok(self.auth().login(request).await?.into_inner())
+    }
+
+    /// Logs in from this address, and with this device token.
+    pub async fn login_from(
+        &self,
+        address: &str,
+        identifier: &str,
+        password: &str,
+        device_token: &str,
+    ) -> Result<LoginResponse, Status> {
+        let request = LoginRequest {
+            identifier: identifier.to_owned(),
+            password: password.to_owned(),
+            device_token: device_token.to_owned(),
+            ..LoginRequest::default()
+        };
+        Ok(self.auth().login(from(request, address)).await?.into_inner())
+    }
+
+    pub fn login_sessions(&self) -> LoginSessionServiceClient<Peer> {
+        LoginSessionServiceClient::new(self.peer(Name::Gateway))
+    }
+
+    /// A user who holds these permissions, logged in.
+    pub async fn holder(&self, username: &str, permissions: &[Permission]) -> LoginResponse {
+        let user_id = self.register(username).await.expect("registered");
+        self.users.change(&user_id, |user| {
+            user.permissions = permissions.iter().copied().map(i32::from).collect();
+        });
+        self.login(username).await.expect("logged in")
     }
 
     pub async fn refresh(&self, token: &str, request_id: &str) -> Result<RefreshTokenResponse, Status> {
@@ -232,7 +272,11 @@ async fn tidings_db_scalar(pool: &Pool, sql: String) -> i64 {
 
 fn user_stack(environment: &Environment, users: FakeUsers) -> Stack {
     let app = App::new(environment).descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET);
-    app.add(ProvisioningServiceServer::new(users)).build().expect("built").0
+    app.add(ProvisioningServiceServer::new(users.clone()))
+        .add(UserStateServiceServer::new(users))
+        .build()
+        .expect("built")
+        .0
 }
 
 pub fn registration(username: &str) -> RegisterRequest {
@@ -244,6 +288,14 @@ pub fn registration(username: &str) -> RegisterRequest {
         bio: String::new(),
         request_id: String::new(),
     }
+}
+
+/// The call as the gateway forwards it for a client with this address.
+pub fn from<T>(message: T, address: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = address.parse().expect("ASCII");
+    request.metadata_mut().insert("x-tidings-client", value);
+    request
 }
 
 pub fn bearing<T>(message: T, access_token: &str) -> Request<T> {

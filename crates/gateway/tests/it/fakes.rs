@@ -6,7 +6,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tidings_proto_auth::v1::{
-    ListSigningKeysRequest, ListSigningKeysResponse, LoginRequest, LoginResponse, LogoutAllRequest, LogoutAllResponse,
+    IntrospectTokenRequest, IntrospectTokenResponse, ListSigningKeysRequest, ListSigningKeysResponse, LoginRequest,
+    LoginResponse, LogoutAllRequest, LogoutAllResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
     LogoutRequest, LogoutResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, RegisterResponse,
     SigningKey, WatchRevocationsRequest, WatchRevocationsResponse, auth_service_server::AuthService,
 };
@@ -88,6 +89,20 @@ impl AuthService for FakeAuth {
     }
 
     async fn refresh_token(&self, _: Request<RefreshTokenRequest>) -> Result<Response<RefreshTokenResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn introspect_token(
+        &self,
+        _: Request<IntrospectTokenRequest>,
+    ) -> Result<Response<IntrospectTokenResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        _: Request<RotateSigningKeyRequest>,
+    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
         Ok(Response::new(Default::default()))
     }
 

@@ -18,7 +18,7 @@ fn login(identifier: &str) -> LoginRequest {
     LoginRequest {
         identifier: identifier.to_owned(),
         password: "pass".to_owned(),
-        device_label: String::new(),
+        ..LoginRequest::default()
     }
 }
 
