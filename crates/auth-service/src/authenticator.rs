@@ -13,7 +13,12 @@ use crate::{
     auth::{Auth, Repeatable},
     proof,
     second_factor::{self, Factor, Proven},
-    store::{accounts, proofs::Kind, recovery_codes, totps},
+    store::{
+        accounts,
+        proofs::Kind,
+        recovery_codes,
+        totps::{self, Totp},
+    },
     totp::{Codes, Enrolment},
     trail,
 };
@@ -64,7 +69,7 @@ pub(crate) async fn confirm(
         .filter(|totp| totp.confirm_time.is_none())
         .ok_or(Error::StateUnsuitable)?;
     let factor = Factor::Totp(code);
-    let Proven::Step(step) = second_factor::verify(auth, user_id, &waiting, &factor, Kind::SecondFactor).await? else {
+    let Proven::Step(step) = prove(auth, user_id, &waiting, &factor).await? else {
         return Err(Error::CredentialsInvalid);
     };
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
@@ -186,9 +191,16 @@ async fn show(auth: &Auth, user_id: UserId, proof: Option<Proof>) -> Result<Show
             let totp = totp
                 .filter(|totp| totp.confirm_time.is_some())
                 .ok_or(Error::CredentialsInvalid)?;
-            let proven = second_factor::verify(auth, user_id, &totp, &factor, Kind::SecondFactor).await?;
-            Ok(Shown::Factor(proven))
+            Ok(Shown::Factor(prove(auth, user_id, &totp, &factor).await?))
         }
+    }
+}
+
+/// Looks at a code that the caller shows, and writes a wrong one down.
+async fn prove(auth: &Auth, user_id: UserId, totp: &Totp, factor: &Factor) -> Result<Proven, Error> {
+    match second_factor::verify(auth, user_id, totp, factor, Kind::SecondFactor).await {
+        Err(Error::CredentialsInvalid) => Err(proof::refused(auth, user_id).await),
+        looked_at => looked_at,
     }
 }
 

@@ -1,6 +1,6 @@
-//! Where a test can stop or hold a registration, to show that a process may die there.
+//! Where a test can stop or hold what two services take part in, to show that a process may die there.
 
-/// A point in a registration.
+/// A point in a registration, or in a change of address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The intent is stored; the user service knows nothing.
@@ -9,6 +9,10 @@ pub enum Step {
     UserCreated,
     /// The credential is stored; the user is not active.
     CredentialStored,
+    /// Another address is proven; the user service has the old one.
+    EmailProven,
+    /// The user service has the new address; the account has the old one.
+    UserEmailChanged,
 }
 
 #[cfg(feature = "testing")]

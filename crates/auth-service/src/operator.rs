@@ -10,6 +10,7 @@ use crate::{
     Error, Service,
     account::Identifier,
     auth::{Auth, Repeatable},
+    blocklist,
     convert::Fields as _,
     password,
     registration::{self, Applicant, Holder, Terms},
@@ -45,7 +46,15 @@ impl std::fmt::Debug for NewAccount {
 /// `FIELD_INVALID`, `USERNAME_TAKEN`, `EMAIL_TAKEN`, or what else kept it from being done.
 pub async fn create_admin(service: &Service, admin: NewAccount) -> Result<UserId, Problem> {
     let terms = Terms::Operator(Holder::Admin);
-    Ok(registration::register(&service.auth, applicant(admin)?, terms, None).await?)
+    let (auth, admin) = (&service.auth, applicant(admin)?);
+    let mut violations = Violations::new();
+    auth.blocklist
+        .check(&mut violations, "password", &admin.password)
+        .await?;
+    let (username, email) = (admin.username.as_str(), admin.email.as_str());
+    blocklist::check_names(&mut violations, "password", &admin.password, username, Some(email));
+    violations.finish()?;
+    Ok(registration::register(auth, admin, terms, None).await?)
 }
 
 /// Creates the account of a program of our own, with the role `bot`, unless it is there: what a start does that was perhaps

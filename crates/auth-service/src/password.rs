@@ -14,7 +14,11 @@ use tidings_ids::Source;
 use tidings_rpc::text::TextRule;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::Error;
+use crate::{
+    Error,
+    auth::Auth,
+    store::accounts::{self, Account},
+};
 
 /// A password that is being set: 8 to 256 code points (at most 1,024 bytes, checked before anything is hashed), taken
 /// as they come: nothing is trimmed, cut off or normalised, so that the same word typed in another Unicode form is
@@ -42,8 +46,37 @@ const LANES: u32 = 1;
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// Whether a stored hash is weaker than those that are made now.
+pub(crate) fn is_outdated(hash: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(hash) else {
+        return false;
+    };
+    let same_kind = hash.algorithm == Algorithm::Argon2id.ident() && hash.version == Some(Version::V0x13.into());
+    let strong = Params::try_from(&hash)
+        .is_ok_and(|params| params.m_cost() >= MEMORY_KIB && params.t_cost() >= PASSES && params.p_cost() >= LANES);
+    !(same_kind && strong)
+}
+
+/// Has a proven password hashed anew and stored in place of the account's weaker hash. The login does not wait for it, and
+/// nothing of it shows: what fails, for overload too, is tried again at the next login.
+pub(crate) fn upgrade_soon(auth: &Auth, account: &Account, password: SecretString) {
+    let (hasher, source, pool) = (auth.passwords.clone(), auth.source().clone(), auth.pool.clone());
+    let (user_id, old) = (account.user_id, account.password_hash.clone());
+    auth.env.drain.spawn(async move {
+        let outcome = async {
+            let new = hasher.hash(password, &source).await?;
+            accounts::upgrade_password(&pool, user_id, &old, &new).await?;
+            Ok::<_, Error>(())
+        };
+        match outcome.await {
+            Ok(()) => tracing::info!(%user_id, "a password was hashed anew, with stronger parameters"),
+            Err(error) => tracing::warn!(%error, %user_id, "a password could not be hashed anew yet"),
+        }
+    });
+}
+
 /// Hashes passwords, few at a time: a flood of logins leaves the rest of the process responsive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hasher {
     at_work: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
@@ -128,7 +161,7 @@ fn argon2() -> Argon2<'static> {
 mod tests {
     use tidings_ids::Source;
 
-    use super::{Hasher, NEW};
+    use super::{Hasher, NEW, NOBODY, is_outdated};
 
     #[tokio::test]
     async fn a_password_verifies_against_its_own_hash_only() {
@@ -182,6 +215,21 @@ mod tests {
         let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
         let permits = cores.saturating_sub(1).max(1);
         assert_eq!(refused, many - Hasher::WAITING_MAX - permits);
+    }
+
+    #[test]
+    fn a_hash_below_the_parameters_of_now_is_outdated() {
+        assert!(!is_outdated(NOBODY));
+        let stronger = NOBODY.replace("m=19456", "m=65536").replace("t=2", "t=3");
+        assert!(!is_outdated(&stronger));
+        for (from, to) in [
+            ("m=19456", "m=19455"),
+            ("t=2", "t=1"),
+            ("v=19", "v=16"),
+            ("argon2id", "argon2i"),
+        ] {
+            assert!(is_outdated(&NOBODY.replace(from, to)), "{to}");
+        }
     }
 
     #[test]

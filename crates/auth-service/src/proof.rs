@@ -4,6 +4,7 @@
 use secrecy::SecretString;
 use tidings_db::transaction;
 use tidings_ids::UserId;
+use tidings_proto_common::v1::ErrorReason;
 use time::OffsetDateTime;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         accounts::{self, Account},
         proofs::{self, Kind},
     },
+    trail,
 };
 
 /// The account, where the password is its password. It is hashed once, whatever comes out.
@@ -24,7 +26,7 @@ pub(crate) async fn by_password(auth: &Auth, user_id: UserId, password: SecretSt
     let counted = count(auth, user_id, Kind::Password).await?;
     let hash = Some(account.password_hash.clone());
     match auth.passwords.verify(password, hash).await {
-        Ok(false) => Err(Error::CredentialsInvalid),
+        Ok(false) => Err(refused(auth, user_id).await),
         // Also where it was not looked at, for overload.
         looked_at => {
             forgive(auth, user_id, Kind::Password, counted).await?;
@@ -55,4 +57,14 @@ pub(crate) async fn forgive(auth: &Auth, user_id: UserId, kind: Kind, counted: O
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         Ok(proofs::forgive(&mut *tx, user_id, kind, counted, now).await?)
     })
+}
+
+/// Writes down that a proof was wrong, and returns what the caller is told.
+pub(crate) async fn refused(auth: &Auth, user_id: UserId) -> Error {
+    let event = trail::event(auth, "auth.prove").subject(user_id);
+    let event = event.refused(ErrorReason::CredentialsInvalid);
+    let written = transaction!(&auth.pool, |tx| -> Result<(), Error> {
+        trail::record(&mut *tx, &event).await
+    });
+    written.err().unwrap_or(Error::CredentialsInvalid)
 }

@@ -1,13 +1,18 @@
 //! The user service, as auth sees it. Each call can be repeated without harm, so each is: up to three times where the
 //! peer was not there (`reliability.md` G37).
 
+mod foreign;
+
 use std::{future::Future, time::Duration};
 
+pub(crate) use foreign::NewForeigner;
+
 use tidings_ids::{Source, UserId};
-use tidings_proto_common::v1::ErrorReason;
+use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
-    ActivateUserRequest, CreateUserRequest, DiscardUserRequest, SetLoggedInRequest, UserState, UserStatus,
-    provisioning_service_client::ProvisioningServiceClient,
+    ActivateUserRequest, BatchGetUserStatesRequest, ChangeUserEmailRequest, CheckAuthorityRequest, CreateUserRequest,
+    DiscardUserRequest, SetLoggedInRequest, UserState, UserStatus,
+    provisioning_service_client::ProvisioningServiceClient, user_state_service_client::UserStateServiceClient,
 };
 use tidings_rpc::{Peer, Violations};
 use time::OffsetDateTime;
@@ -34,6 +39,8 @@ pub(crate) struct NewUser {
 pub(crate) struct Standing {
     pub account: AccountStatus,
     pub token_epoch: i64,
+    /// Login sessions that began under a lower token epoch are over.
+    pub login_epoch: i64,
     pub permissions: Vec<i32>,
     pub is_bot: bool,
 }
@@ -54,6 +61,8 @@ pub(crate) enum AccountStatus {
 pub(crate) enum Refused {
     UsernameTaken,
     EmailTaken,
+    /// Another user has the external id.
+    NameTaken,
     /// The user is in a state that forbids it: discarded before it was created, active when it was to be discarded.
     Unsuitable,
     NotFound,
@@ -66,6 +75,7 @@ pub(crate) enum Refused {
 #[derive(Debug, Clone)]
 pub(crate) struct Users {
     client: ProvisioningServiceClient<Peer>,
+    feed: UserStateServiceClient<Peer>,
     source: Source,
 }
 
@@ -77,7 +87,8 @@ impl Users {
 
     pub(crate) fn new(peer: Peer, source: Source) -> Self {
         Self {
-            client: ProvisioningServiceClient::new(peer),
+            client: ProvisioningServiceClient::new(peer.clone()),
+            feed: UserStateServiceClient::new(peer),
             source,
         }
     }
@@ -93,6 +104,7 @@ impl Users {
             is_bot: user.is_bot,
             role_names: user.role_names.clone(),
             request_id: String::new(),
+            ..CreateUserRequest::default()
         };
         self.call(&request, |mut client, request| async move {
             client.create_user(request).await
@@ -126,6 +138,38 @@ impl Users {
         Ok(())
     }
 
+    /// Gives a user another address, which was proven; of two such statements the one with the higher revision holds.
+    pub(crate) async fn change_email(&self, user_id: UserId, email: &str, revision: i64) -> Result<(), Refused> {
+        let request = ChangeUserEmailRequest {
+            user_id: user_id.to_string(),
+            email: email.to_owned(),
+            revision,
+        };
+        self.call(&request, |mut client, request| async move {
+            client.change_user_email(request).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Whether the actor stands high enough to act on the account.
+    pub(crate) async fn check_authority(&self, actor: UserId, target: UserId) -> Result<(), Error> {
+        let request = CheckAuthorityRequest {
+            actor_user_id: actor.to_string(),
+            target_user_id: target.to_string(),
+        };
+        let response = self
+            .call(&request, |mut client, request| async move {
+                client.check_authority(request).await
+            })
+            .await;
+        match response {
+            Ok(_) => Ok(()),
+            Err(Refused::NotFound) => Err(Error::NotFound),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
     /// Says until when a login session of the user lives, and asks how the user stands.
     pub(crate) async fn set_logged_in(
         &self,
@@ -151,6 +195,24 @@ impl Users {
                 "the user service refused SetLoggedIn: {refused:?}"
             ))),
         }
+    }
+
+    /// How these users stand, at most 500 of them; those who are not there are left out.
+    pub(crate) async fn states(&self, user_ids: &[UserId]) -> Result<Vec<UserState>, Error> {
+        let request = BatchGetUserStatesRequest {
+            user_ids: user_ids.iter().map(ToString::to_string).collect(),
+        };
+        let response = self
+            .call(&request, |mut client, request| async move {
+                client.batch_get_user_states(request).await
+            })
+            .await?;
+        Ok(response.states)
+    }
+
+    /// The feed of how users stand, for [`crate::states`].
+    pub(crate) fn feed(&self) -> UserStateServiceClient<Peer> {
+        self.feed.clone()
     }
 
     async fn call<Q, R, F>(
@@ -192,6 +254,7 @@ impl Standing {
     const GONE: Self = Self {
         account: AccountStatus::Gone,
         token_epoch: 0,
+        login_epoch: 0,
         permissions: Vec::new(),
         is_bot: false,
     };
@@ -211,6 +274,7 @@ fn standing(state: Option<UserState>) -> Result<Standing, Error> {
     Ok(Standing {
         account,
         token_epoch: state.token_epoch,
+        login_epoch: state.login_epoch,
         permissions: state.permissions,
         is_bot: state.is_bot,
     })
@@ -226,9 +290,18 @@ fn refused(status: &Status) -> Refused {
     match reason {
         ErrorReason::UsernameTaken => Refused::UsernameTaken,
         ErrorReason::EmailTaken => Refused::EmailTaken,
+        ErrorReason::NameTaken => Refused::NameTaken,
         ErrorReason::StateUnsuitable => Refused::Unsuitable,
         ErrorReason::NotFound => Refused::NotFound,
         ErrorReason::FieldInvalid => Refused::Fields(violations(status)),
+        ErrorReason::RankTooLow => Refused::Failed(Error::RankTooLow),
+        ErrorReason::LastAdmin => Refused::Failed(Error::LastAdmin),
+        ErrorReason::KindUnsuitable => Refused::Failed(Error::KindUnsuitable),
+        // Without the name of a permission it is about us.
+        ErrorReason::PermissionMissing if permission(status).is_some() => {
+            Refused::Failed(Error::PermissionMissing(permission(status).unwrap_or_default()))
+        }
+        ErrorReason::LoginSessionRevoked => Refused::Failed(Error::LoginSessionEnded),
         ErrorReason::Conflict => Refused::Failed(Error::Conflict),
         ErrorReason::Overloaded => Refused::Failed(Error::Overloaded),
         ErrorReason::DeadlineExceeded => Refused::Failed(Error::DeadlineExceeded),
@@ -237,6 +310,12 @@ fn refused(status: &Status) -> Refused {
             Refused::Failed(UNAVAILABLE)
         }
     }
+}
+
+/// The permission that a refusal names.
+fn permission(status: &Status) -> Option<Permission> {
+    let info = status.get_details_error_info()?;
+    Permission::from_str_name(&format!("PERMISSION_{}", info.metadata.get("permission")?))
 }
 
 fn violations(status: &Status) -> Violations {
@@ -256,7 +335,7 @@ impl From<Refused> for Error {
         match refused {
             Refused::UsernameTaken => Self::UsernameTaken,
             Refused::EmailTaken => Self::EmailTaken,
-            Refused::Unsuitable | Refused::NotFound => Self::Conflict,
+            Refused::Unsuitable | Refused::NotFound | Refused::NameTaken => Self::Conflict,
             Refused::Fields(violations) => Self::Fields(violations),
             Refused::Failed(error) => error,
         }

@@ -4,6 +4,7 @@
 //! may arrive twice, each time with a token of its own. What cannot be sent is tried again with growing pauses, and
 //! parked in the end: it blocks nothing.
 
+mod smtp;
 mod text;
 mod transport;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
-use tidings_ids::UserId;
+use tidings_ids::{EmailChangeId, UserId};
 
 pub(crate) use transport::Mailer;
 
@@ -22,6 +23,7 @@ use crate::{
     store::{
         accounts,
         claims::{self, Pending},
+        email_changes,
         mails::{self, Kind, Mail},
         tokens::{self, NewToken, Purpose},
     },
@@ -112,6 +114,9 @@ const CONFIRMED_AT_ONCE: usize = 8;
 /// The mail's text and whom it goes to: the address as the account has it, never as a request spelt it.
 async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, Error> {
     let public_url = &auth.config.public_url;
+    if let Some(change_id) = mail.change_id {
+        return compose_change(auth, mail, change_id).await;
+    }
     if mail.kind != Kind::ResetPassword
         && let Some(composed) = compose_confirmation(auth, mail).await?
     {
@@ -136,7 +141,9 @@ async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, E
             text::reset_password(public_url, &account.username, &token)
         }
         Kind::AddressInUse if account.active => text::address_in_use(public_url, &account.username),
-        Kind::ResetPassword | Kind::VerifyEmail | Kind::AddressInUse => return Ok(None),
+        Kind::ResetPassword | Kind::VerifyEmail | Kind::AddressInUse | Kind::ChangeEmail | Kind::EmailChangeNotice => {
+            return Ok(None);
+        }
     };
     Ok(Some((address, letter)))
 }
@@ -167,6 +174,39 @@ async fn compose_confirmation(auth: &Auth, mail: &Mail) -> Result<Option<(String
         ));
     }
     Ok(Some((address, text::verify_email(&auth.config.public_url, &accounts))))
+}
+
+/// A mail about a change of address: to the present one a notice, whatever has become of it; to the new one a token, or where
+/// it belongs to another account, word to its owner.
+async fn compose_change(auth: &Auth, mail: &Mail, change_id: EmailChangeId) -> Result<Option<(String, Letter)>, Error> {
+    let public_url = &auth.config.public_url;
+    let Some(change) = email_changes::mailed(&auth.pool, change_id).await? else {
+        return Ok(None);
+    };
+    if mail.kind == Kind::EmailChangeNotice {
+        let notice = text::email_change_notice(public_url, &change.username);
+        return Ok(change.old_email.map(|address| (address, notice)));
+    }
+    if !change.open {
+        return Ok(None);
+    }
+    let holder = accounts::find_by_email(&auth.pool, &mail.email_key).await?;
+    if let Some(holder) = holder.filter(|holder| holder.active) {
+        let word = text::address_wanted(public_url, &holder.username);
+        return Ok(holder.email.map(|address| (address, word)));
+    }
+    let token = token(
+        auth,
+        mail,
+        change.user_id,
+        change.password_version,
+        Purpose::ChangeEmail,
+    )
+    .await?;
+    Ok(Some((
+        change.email,
+        text::change_email(public_url, &change.username, &token),
+    )))
 }
 
 /// A new token for the account: 256 bits, of which only the mail knows.

@@ -69,9 +69,55 @@ pub(super) fn address_in_use(public_url: &str, username: &str) -> Letter {
     }
 }
 
+/// To the address that the account named is to get.
+pub(super) fn change_email(public_url: &str, username: &str, token: &str) -> Letter {
+    Letter {
+        subject: "Confirm your new e-mail address",
+        body: format!(
+            "Hello {username},\n\n\
+             your account is to use this address from now on.\n\n\
+             If you asked for that, confirm it here, within 10 minutes:\n\n\
+             {public_url}/verify-email#token={token}\n\n\
+             Or give this token to the program that you use:\n\n\
+             {token}\n\n\
+             If it was not you, do nothing: no account will use this address.\n"
+        ),
+    }
+}
+
+/// To the address that the account has meanwhile. The new one does not stand in it: who reads this mail may not be who asked.
+pub(super) fn email_change_notice(public_url: &str, username: &str) -> Letter {
+    Letter {
+        subject: "Your e-mail address is to change",
+        body: format!(
+            "Hello {username},\n\n\
+             somebody who knows your password asked to use another e-mail address for your account.\n\
+             It changes as soon as the new address is confirmed.\n\n\
+             If it was you, there is nothing to do.\n\n\
+             If it was not you, choose a new password now, which ends the change and all login sessions:\n\n\
+             {public_url}/forgot-password\n"
+        ),
+    }
+}
+
+/// To the owner of an address that somebody wants for another account.
+pub(super) fn address_wanted(public_url: &str, username: &str) -> Letter {
+    Letter {
+        subject: "This address is in use already",
+        body: format!(
+            "Hello {username},\n\n\
+             somebody, perhaps you, tried to use this address for another account. It belongs to your\n\
+             account named {username}, so nothing was changed.\n\n\
+             If you forgot its password, ask for a new one here:\n\n\
+             {public_url}/forgot-password\n\n\
+             If it was not you, do nothing.\n"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{address_in_use, reset_password, verify_email};
+    use super::{address_in_use, address_wanted, change_email, email_change_notice, reset_password, verify_email};
 
     #[test]
     fn letters_are_short_lines_of_ascii() {
@@ -85,6 +131,9 @@ mod tests {
                 &[(username.clone(), token.clone()), (username.clone(), token.clone())],
             ),
             address_in_use(url, &username),
+            change_email(url, &username, &token),
+            email_change_notice(url, &username),
+            address_wanted(url, &username),
         ] {
             assert!(letter.body.is_ascii());
             assert!(letter.body.lines().all(|line| line.len() <= 120), "{}", letter.body);

@@ -72,9 +72,10 @@ pub(crate) async fn lock_address(tx: &mut PgConnection, email_key: &str) -> Resu
     Ok(())
 }
 
-/// Moves the address to the account that claims it, from the unproven one that holds it, and ends the other claims. What
-/// loses the address stays as an account without one, which nobody can tell from what it was. The address must be locked.
-pub(crate) async fn prove(tx: &mut PgConnection, user_id: UserId, email_key: &str) -> Result<(), Error> {
+/// Takes the address from the unproven account that holds it, which is returned, and ends the claims to it, for the sake of
+/// another account that has proven it. What loses the address stays as an account without one, which nobody can tell from what
+/// it was. The address must be locked.
+pub(crate) async fn displace(tx: &mut PgConnection, user_id: UserId, email_key: &str) -> Result<Option<UserId>, Error> {
     sqlx::query!(
         "delete from auth.claims where email_key = $1 and user_id <> $2 and not proven",
         email_key,
@@ -90,7 +91,12 @@ pub(crate) async fn prove(tx: &mut PgConnection, user_id: UserId, email_key: &st
         email_key,
         user_id.uuid(),
     );
-    let displaced = displaced.fetch_optional(&mut *tx).await?;
+    Ok(displaced.fetch_optional(&mut *tx).await?)
+}
+
+/// Moves the address to the account that claims it, from the unproven one that holds it. The address must be locked.
+pub(crate) async fn prove(tx: &mut PgConnection, user_id: UserId, email_key: &str) -> Result<(), Error> {
+    let displaced = displace(&mut *tx, user_id, email_key).await?;
     sqlx::query!(
         "with claim as (
              update auth.claims

@@ -1,6 +1,6 @@
 use sqlx::{Executor, PgConnection, Postgres};
 use tidings_db::Error;
-use tidings_ids::{MailId, UserId};
+use tidings_ids::{EmailChangeId, MailId, UserId};
 use time::{Duration, OffsetDateTime};
 
 /// What a mail is for.
@@ -10,6 +10,10 @@ pub(crate) enum Kind {
     VerifyEmail,
     /// Somebody tried to register with the address of an account.
     AddressInUse,
+    /// To an address that an account is to get.
+    ChangeEmail,
+    /// To the address that the account has meanwhile.
+    EmailChangeNotice,
 }
 
 impl Kind {
@@ -18,16 +22,20 @@ impl Kind {
             Self::ResetPassword => "reset_password",
             Self::VerifyEmail => "verify_email",
             Self::AddressInUse => "address_in_use",
+            Self::ChangeEmail => "change_email",
+            Self::EmailChangeNotice => "email_change_notice",
         }
     }
 }
 
 impl From<String> for Kind {
-    /// A constraint holds the column to the three names.
+    /// A constraint holds the column to these names.
     fn from(name: String) -> Self {
         match &*name {
             "reset_password" => Self::ResetPassword,
             "verify_email" => Self::VerifyEmail,
+            "change_email" => Self::ChangeEmail,
+            "email_change_notice" => Self::EmailChangeNotice,
             _ => Self::AddressInUse,
         }
     }
@@ -41,6 +49,8 @@ pub(crate) struct Mail {
     pub email_key: String,
     /// The account whose registration the mail is about; none for a mail that was asked for by address.
     pub user_id: Option<UserId>,
+    /// The change of address that it is about, if it is about one.
+    pub change_id: Option<EmailChangeId>,
     /// The attempts that were begun, this one included.
     pub attempts: i32,
 }
@@ -89,21 +99,37 @@ pub(crate) async fn count(
     Ok(permitted)
 }
 
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Whatever account has the address when it is sent.
+    Address,
+    /// The registration of this user.
+    Registration(UserId),
+    Change(EmailChangeId),
+}
+
 pub(crate) async fn insert(
     tx: &mut PgConnection,
     mail_id: MailId,
     kind: Kind,
     email_key: &str,
-    user_id: Option<UserId>,
+    about: About,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
+    let (user_id, change_id) = match about {
+        About::Address => (None, None),
+        About::Registration(user_id) => (Some(user_id.uuid()), None),
+        About::Change(change_id) => (None, Some(change_id.uuid())),
+    };
     sqlx::query!(
-        "insert into auth.mails (mail_id, kind, email_key, user_id, next_attempt_time, create_time)
-         values ($1, $2, $3, $4, $5, $5)",
+        "insert into auth.mails (mail_id, kind, email_key, user_id, change_id, next_attempt_time, create_time)
+         values ($1, $2, $3, $4, $5, $6, $6)",
         mail_id.uuid(),
         kind.name(),
         email_key,
-        user_id.map(|id| id.uuid()),
+        user_id,
+        change_id,
         now,
     )
     .execute(tx)
@@ -130,7 +156,7 @@ pub(crate) async fn take<'e>(
              limit $2
              for update skip locked
          ))
-         returning mail_id, kind, email_key, user_id, attempts",
+         returning mail_id, kind, email_key, user_id, change_id, attempts",
         now,
         limit,
         lease_end,

@@ -10,6 +10,8 @@ use crate::refresh_tree::TokenHash;
 pub(crate) enum Purpose {
     ResetPassword,
     VerifyEmail,
+    /// An address that an account is to get (`store::email_changes`).
+    ChangeEmail,
 }
 
 impl Purpose {
@@ -17,6 +19,7 @@ impl Purpose {
         match self {
             Self::ResetPassword => "reset_password",
             Self::VerifyEmail => "verify_email",
+            Self::ChangeEmail => "change_email",
         }
     }
 }
@@ -61,7 +64,8 @@ pub(crate) struct Owner {
 }
 
 /// Whose token it is, if it works now: known, for this purpose, in time, and neither the address nor the password that
-/// it is bound to has changed. The address is the account's, or the one that it claims while no active account has it.
+/// it is bound to has changed. The address is the account's, or the one that it claims while no active account has it or is
+/// about to get it.
 pub(crate) async fn owner<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     hash: TokenHash,
@@ -81,7 +85,9 @@ pub(crate) async fn owner<'e>(
                      and exists (select from auth.claims as c
                                  where c.user_id = t.user_id and c.email_key = t.email_key and not c.proven)
                      and not exists (select from auth.accounts as h
-                                     where h.email_key = t.email_key and h.state = 'active')))
+                                     where h.email_key = t.email_key and h.state = 'active')
+                     and not exists (select from auth.email_changes as e
+                                     where e.email_key = t.email_key and e.state = 'proven')))
              and (t.purpose <> 'reset_password' or t.password_version = a.password_version)",
         hash.as_slice(),
         purpose.name(),

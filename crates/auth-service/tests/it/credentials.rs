@@ -154,3 +154,67 @@ async fn others_credentials_are_for_who_manages_them() {
         "FIELD_INVALID"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_credentials_are_in_the_audit_trail_once_and_no_secret_is() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let session = world.login("ada").await.expect("logged in");
+    let token = &session.access_token;
+    let change = |current: &str, request_id: &str| ChangePasswordRequest {
+        current_password: current.to_owned(),
+        new_password: "another horse battery".to_owned(),
+        request_id: request_id.to_owned(),
+        ..Default::default()
+    };
+    world.give_second_factor(token).await;
+    let wrong = world
+        .credentials()
+        .change_password(bearing(change("a wrong password", ""), token))
+        .await;
+    assert_eq!(refusal(wrong), "CREDENTIALS_INVALID");
+    let request_id = world.request_id();
+    for _ in 0..2 {
+        let changed = world
+            .credentials()
+            .change_password(bearing(change(PASSWORD, &request_id), token))
+            .await;
+        changed.expect("changed or repeated");
+    }
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "select action, reason, row_to_json(e)::text from auth.audit_events as e where action like '%CredentialService/%'",
+    )
+    .fetch_all(&world.pool)
+    .await
+    .expect("read");
+    let mut names: Vec<String> = rows
+        .iter()
+        .map(|(action, reason, _)| {
+            format!("{} {reason}", action.rsplit('/').next().unwrap_or_default())
+                .trim()
+                .to_owned()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "ChangePassword",
+            "ChangePassword CREDENTIALS_INVALID",
+            "ConfirmTotp",
+            "EnrollTotp",
+            "GenerateRecoveryCodes"
+        ]
+    );
+    for (_, _, whole) in rows {
+        for secret in [
+            PASSWORD,
+            "another horse battery",
+            "a wrong password",
+            "example.org",
+            token.as_str(),
+        ] {
+            assert!(!whole.contains(secret), "{whole}");
+        }
+    }
+}

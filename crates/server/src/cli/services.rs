@@ -15,7 +15,7 @@ use crate::{
     database::Database,
     process,
     settings::{
-        AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PeerArgs,
+        AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PasswordArgs, PeerArgs,
         PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, ServicePorts, SuiteSecretArgs, TelemetryArgs,
         TlsArgs,
     },
@@ -57,6 +57,10 @@ pub struct Auth {
     auth_secret: AuthSecretArgs,
     #[command(flatten)]
     registration: RegistrationArgs,
+    #[command(flatten)]
+    passwords: PasswordArgs,
+    #[command(flatten)]
+    external: ExternalArgs,
     #[command(flatten)]
     mail: MailArgs,
     #[command(flatten)]
@@ -212,13 +216,15 @@ impl Auth {
     pub async fn run(self) -> Result<()> {
         let process = self.common.begin(Service::Auth, self.listen).await?;
         let database = Database::given(self.database.required_url()?)?;
-        let config = tidings_auth_service::Config::new(
+        let mut config = tidings_auth_service::Config::new(
             self.auth_secret.required()?,
             self.registration.or(Registration::Verified),
             self.public_url.or_default(),
             self.mail.mail_from.clone(),
             self.mail.required()?,
         );
+        config.breached_passwords_file = self.passwords.breached_passwords_file;
+        config.external_issuers = self.external.issuers()?;
         let (part, _) = services::auth(&process.base, &process.peers, &self.database, &database.url, config)?;
         process.serve(part).await
     }

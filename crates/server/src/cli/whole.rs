@@ -15,8 +15,8 @@ use super::echo::Echo;
 use crate::{
     database::Database,
     settings::{
-        Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, GatewayArgs, GatewayDefaults, LimitsArgs,
-        MailArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
+        Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults, LimitsArgs,
+        MailArgs, PasswordArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
     },
     suite::{Base, Peers, feeds, services},
 };
@@ -40,6 +40,10 @@ pub struct Whole {
     pub auth_secret: AuthSecretArgs,
     #[command(flatten)]
     pub registration: RegistrationArgs,
+    #[command(flatten)]
+    pub passwords: PasswordArgs,
+    #[command(flatten)]
+    pub external: ExternalArgs,
     #[command(flatten)]
     pub assistant: AssistantArgs,
     #[command(flatten)]
@@ -92,13 +96,15 @@ impl Whole {
         let url = &given.database.url;
         let public_url = self.public_url.or(listen, self.public_tls.is_set());
         let tls = self.public_tls.public(&base.source, &base.drain)?;
-        let auth = tidings_auth_service::Config::new(
+        let mut auth = tidings_auth_service::Config::new(
             given.auth_secret.clone(),
             given.registration,
             public_url.clone(),
             self.mail.mail_from.clone(),
             given.mail,
         );
+        auth.external_issuers = self.external.issuers()?;
+        auth.breached_passwords_file.clone_from(&self.passwords.breached_passwords_file);
         let message = tidings_message_service::Config {
             other_nodes: given.other_nodes,
             ..tidings_message_service::Config::new(given.attachments, public_url)

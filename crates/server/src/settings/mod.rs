@@ -5,10 +5,12 @@
 
 mod assistant;
 mod database;
+mod external;
 mod gateway;
 mod limits;
 mod listen;
 mod mail;
+mod passwords;
 mod postgres;
 mod registration;
 pub mod secret;
@@ -23,10 +25,12 @@ use clap::Args;
 pub use self::{
     assistant::{Assistant, AssistantArgs},
     database::{DatabaseArgs, shown},
+    external::ExternalArgs,
     gateway::{GatewayArgs, GatewayDefaults},
     limits::LimitsArgs,
     listen::{PeerArgs, PublicListenArgs, PublicUrlArgs, ServicePorts},
     mail::MailArgs,
+    passwords::PasswordArgs,
     postgres::PostgresArgs,
     registration::RegistrationArgs,
     secrets::{AuthSecretArgs, SuiteSecretArgs},
