@@ -3,6 +3,8 @@
 mod architecture;
 mod bad_inputs;
 mod between;
+mod canary;
+mod identity;
 mod isolation;
 mod journeys;
 mod matrix;

@@ -103,6 +103,7 @@ impl Actor {
             identifier: username.to_owned(),
             password: password.to_owned(),
             device_label: "test".to_owned(),
+            ..LoginRequest::default()
         };
         let LoginResponse {
             access_token,

@@ -1,7 +1,8 @@
 use std::sync::LazyLock;
 
 use prost::{Message as _, bytes::Buf as _};
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, SerializeOptions};
+use serde_json::Value;
 use tidings_proto_common::v1::Idempotency;
 use tonic::{
     Request, Status,
@@ -60,6 +61,16 @@ pub fn idempotency(method: &Method) -> Idempotency {
         .unwrap_or_else(|| panic!("{} does not declare whether it can be repeated", method.full_name()))
 }
 
+/// Whether a field holds a secret, as its descriptor says by `debug_redact`.
+#[must_use]
+pub fn is_secret(field: &FieldDescriptor) -> bool {
+    let redacted = field
+        .options()
+        .get_field_by_name("debug_redact")
+        .map(|value| value.as_bool());
+    redacted.flatten() == Some(true)
+}
+
 /// Calls any RPC by its descriptor.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -101,6 +112,27 @@ impl Api {
             .into_iter()
             .find(|method| method.full_name() == full_name);
         found.unwrap_or_else(|| panic!("there is no RPC {full_name}"))
+    }
+
+    /// Calls an RPC by its full name and in JSON, with an access token or without one.
+    ///
+    /// # Errors
+    ///
+    /// The status that it answered with.
+    ///
+    /// # Panics
+    ///
+    /// When the request is none of this RPC.
+    pub async fn json(&self, full_name: &str, request: Value, token: Option<&str>) -> Result<Value, Status> {
+        let method = Self::method(full_name);
+        let message = DynamicMessage::deserialize(method.input(), request);
+        let message = message.unwrap_or_else(|error| panic!("a request of {full_name}: {error}"));
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&'static str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let answer = self.call(&method, message, &headers).await?;
+        let json = answer.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new());
+        json.map_err(|error| Status::internal(error.to_string()))
     }
 
     /// Calls an RPC and returns its response; of a stream the first message, after which it is given up.

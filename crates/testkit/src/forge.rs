@@ -1,18 +1,17 @@
-use std::time::Duration;
+use std::fs;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use jsonwebtoken::{Algorithm, EncodingKey};
-use tidings_authn::{AUDIENCE, Claims, ISSUER};
+use tidings_authn::{AUDIENCE, Claims, ISSUER, SuiteSecret};
 use tidings_ids::{KeyId, LoginSessionId, Source, UserId};
-use tidings_proto_auth::v1::LogoutAllRequest;
-use tidings_proto_chat::v1::ListGroupsRequest;
-use tidings_proto_message::v1::GetSyncStateRequest;
-use tidings_proto_user::v1::GetCurrentUserRequest;
 
-use crate::{Actor, Suite, until};
+use crate::{Actor, Suite};
 
-/// Signs access tokens that the suite trusts, with a key that was put into auth's schema behind its back: for tokens that auth
-/// itself would never issue.
+/// Signs access tokens with the very key that auth signs with, which it takes from auth's schema and opens with auth's secret: for
+/// tokens that auth itself would never issue.
 pub struct Forge {
     key_id: String,
     key: EncodingKey,
@@ -21,31 +20,24 @@ pub struct Forge {
 }
 
 impl Forge {
-    /// A forge whose key all services of the suite know.
+    /// A forge with the key of this suite's auth.
     ///
     /// # Panics
     ///
-    /// When the key cannot be stored, or is not known to all services in time.
-    pub async fn set_up(suite: &Suite, witness: &Actor) -> Self {
+    /// When there is no key, or the suite's secret does not open it.
+    pub async fn set_up(suite: &Suite) -> Self {
         let source = Source::system();
-        let pair = Ed25519KeyPair::from_seed_unchecked(&source.random::<32>()).expect("any 32 bytes are a seed");
-        let key_id: KeyId = source.new_id();
-        let retire_time = source.now() + Duration::from_secs(3_600);
-        sqlx::query(
-            "insert into auth.signing_keys (key_id, public_key, sealed_private_key, create_time, retire_time) \
-             values ($1, $2, $3, $4, $5)",
+        let (key_id, sealed): (KeyId, Vec<u8>) = sqlx::query_as(
+            "select key_id, sealed_private_key from auth.signing_keys where sign_time <= now() order by sign_time desc limit 1",
         )
-        .bind(key_id)
-        .bind(pair.public_key().as_ref())
-        .bind(b"not used to sign".as_slice())
-        .bind(source.now())
-        .bind(retire_time)
-        .execute(&suite.database().pool())
+        .fetch_one(&suite.database().pool())
         .await
-        .expect("stores a key");
-        let forge = Self::with(key_id.to_string(), &pair, source);
-        forge.known_to_all(suite, witness).await;
-        forge
+        .expect("auth has a key");
+        let secret = fs::read_to_string(suite.folder().join("auth")).expect("auth has a secret");
+        let secret = SuiteSecret::new(secret.trim()).expect("auth runs with it");
+        let seed = open(&secret, key_id, &sealed);
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("the seed of a key");
+        Self::with(key_id.to_string(), &pair, source)
     }
 
     /// A forge whose key nobody knows, under the name of this one's.
@@ -134,28 +126,15 @@ impl Forge {
             ..claims
         })
     }
+}
 
-    async fn known_to_all(&self, suite: &Suite, witness: &Actor) {
-        let token = self.sign(&self.claims(witness));
-        let witness = witness.through(&suite.channel()).with_token(token);
-        until("every service knows the new key", Duration::from_secs(90), || {
-            let witness = witness.clone();
-            async move {
-                let auth = witness
-                    .auth()
-                    .logout_all(LogoutAllRequest { keep_current: true })
-                    .await
-                    .is_ok();
-                let user = witness.users().get_current_user(GetCurrentUserRequest {}).await.is_ok();
-                let chat = witness.groups().list_groups(ListGroupsRequest::default()).await.is_ok();
-                let message = witness
-                    .sync()
-                    .get_sync_state(GetSyncStateRequest::default())
-                    .await
-                    .is_ok();
-                auth && user && chat && message
-            }
-        })
-        .await;
-    }
+/// Opens the seed of a signing key as auth does.
+fn open(secret: &SuiteSecret, key_id: KeyId, sealed: &[u8]) -> Vec<u8> {
+    let key = UnboundKey::new(&AES_256_GCM, &secret.derive("signing keys")).expect("32 bytes are a key of AES-256");
+    let (nonce, sealed) = sealed.split_at(NONCE_LEN);
+    let nonce = Nonce::try_assume_unique_for_key(nonce).expect("as long as a nonce is");
+    let mut seed = sealed.to_vec();
+    let aad = Aad::from(key_id.uuid().into_bytes());
+    let opened = LessSafeKey::new(key).open_in_place(nonce, aad, &mut seed);
+    opened.expect("auth's secret opens its key").to_vec()
 }

@@ -8,7 +8,9 @@
 //! | [`Actor`] | a user who registers, logs in, opens chats, sends and listens |
 //! | [`Api`] | any RPC by its descriptor, for what must hold for all of them |
 //! | [`Forge`] | tokens that auth would never issue |
+//! | [`totp`] | the codes of authenticator apps |
 //! | [`mail`] | what has been mailed |
+//! | [`Collector`] | keeps the traces that the suite exports |
 //! | [`Proxy`] | a TCP link that a test can cut, silence and listen to |
 //! | [`Authority`] | signs the certificates of a suite whose services speak mutual TLS |
 //! | [`built`] | where the binaries of this build are |
@@ -18,6 +20,7 @@ mod actor;
 mod api;
 mod built;
 mod certificates;
+mod collector;
 mod errors;
 mod forge;
 mod identity;
@@ -25,11 +28,13 @@ pub mod mail;
 mod proxy;
 mod raw;
 mod suite;
+pub mod totp;
 mod wait;
 
 pub use actor::{Actor, Connection, request_id};
-pub use api::{Api, Method, descriptors, idempotency};
+pub use api::{Api, Method, descriptors, idempotency, is_secret};
 pub use built::built;
+pub use collector::Collector;
 pub use errors::{assert_contract, reason_of};
 pub use forge::Forge;
 pub use proxy::Proxy;

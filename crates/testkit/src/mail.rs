@@ -2,9 +2,18 @@
 
 use std::{fs, path::Path};
 
-/// The mails to an address, oldest first, as text with soft line breaks undone.
+/// A mail.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// Whom it is to: the line `To` of its head.
+    pub to: String,
+    /// All of it, as text with soft line breaks undone.
+    pub text: String,
+}
+
+/// All mails, oldest first.
 #[must_use]
-pub fn to(folder: &Path, address: &str) -> Vec<String> {
+pub fn all(folder: &Path) -> Vec<Mail> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
@@ -17,25 +26,45 @@ pub fn to(folder: &Path, address: &str) -> Vec<String> {
                 fs::read_to_string(entry.path()).ok()?,
             ))
         })
-        .map(|(time, text)| (time, unfold(&text)))
-        .filter(|(_, text)| {
-            text.lines()
-                .any(|line| line.starts_with("To:") && line.contains(address))
-        })
+        .map(|(time, text)| (time, Mail::read(&text)))
         .collect();
     mails.sort_by_key(|(time, _)| *time);
-    mails.into_iter().map(|(_, text)| text).collect()
+    mails.into_iter().map(|(_, mail)| mail).collect()
+}
+
+/// The mails to an address, oldest first, as text with soft line breaks undone.
+#[must_use]
+pub fn to(folder: &Path, address: &str) -> Vec<String> {
+    let mails = all(folder).into_iter().filter(|mail| mail.to.contains(address));
+    mails.map(|mail| mail.text).collect()
 }
 
 /// The token in the newest mail to an address: what follows `token=` in its link.
 #[must_use]
 pub fn newest_token(folder: &Path, address: &str) -> Option<String> {
-    let mail = to(folder, address).pop()?;
-    let (_, rest) = mail.split_once("token=")?;
-    let end = rest
-        .find(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')))
-        .unwrap_or(rest.len());
-    Some(rest[..end].to_owned())
+    let mail = all(folder).into_iter().rfind(|mail| mail.to.contains(address))?;
+    mail.token().map(str::to_owned)
+}
+
+impl Mail {
+    fn read(text: &str) -> Self {
+        let text = unfold(text);
+        let to = text.lines().find(|line| line.starts_with("To:")).unwrap_or_default();
+        Self {
+            to: to.to_owned(),
+            text,
+        }
+    }
+
+    /// The token that it brings: what follows `token=` in its link.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        let (_, rest) = self.text.split_once("token=")?;
+        let end = rest
+            .find(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')))
+            .unwrap_or(rest.len());
+        Some(&rest[..end])
+    }
 }
 
 /// Undoes quoted-printable as far as ASCII needs it.

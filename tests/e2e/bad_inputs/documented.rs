@@ -33,9 +33,15 @@ impl Documented {
     pub fn read(methods: &[Method]) -> Self {
         let named = methods.iter().map(|method| {
             let service = method.parent_service();
-            let words = [comment(method, method.path()), comment(method, service.path())];
-            let words = words.iter().flat_map(|text| text.split('`').skip(1).step_by(2));
-            (method.full_name().to_owned(), words.map(str::to_owned).collect())
+            let mut words = quoted(&comment(method, service.path()));
+            for word in quoted(&comment(method, method.path())) {
+                // "as `CheckAccess`": what another RPC of the service says counts here too.
+                if let Some(other) = service.methods().find(|other| other.name() == word) {
+                    words.extend(quoted(&comment(&other, other.path())));
+                }
+                words.push(word);
+            }
+            (method.full_name().to_owned(), words.into_iter().collect())
         });
         Self(named.collect())
     }
@@ -48,6 +54,11 @@ impl Documented {
         let by_policy = reason == ErrorReason::PermissionMissing && policy.permission != Permission::Unspecified;
         by_policy || GENERIC.contains(&reason) || self.0[method.full_name()].contains(reason_name(reason))
     }
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The comment before what stands at this path of the method's file.

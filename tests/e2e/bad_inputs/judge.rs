@@ -33,9 +33,9 @@ pub fn judge(
     let reason = reason_of(status);
     let wrong = |must: &str| Some(format!("must be {must}, got {}", told(status)));
     match wants {
-        Wants::Invalid if reason != ErrorReason::FieldInvalid => wrong("FIELD_INVALID"),
+        Wants::Invalid | Wants::InvalidAndKept if reason != ErrorReason::FieldInvalid => wrong("FIELD_INVALID"),
         Wants::InvalidPageToken if reason != ErrorReason::PageTokenInvalid => wrong("PAGE_TOKEN_INVALID"),
-        Wants::Invalid | Wants::InvalidPageToken if !names(status, &field.path()) => {
+        Wants::Invalid | Wants::InvalidAndKept | Wants::InvalidPageToken if !names(status, &field.path()) => {
             wrong(&format!("about {}", field.path()))
         }
         Wants::Absent if reason != ErrorReason::NotFound => wrong("NOT_FOUND"),

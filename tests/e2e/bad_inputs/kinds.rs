@@ -17,6 +17,14 @@ pub enum Kind {
     Email,
     /// What somebody logs in with.
     Identifier,
+    /// The name of a user who is looked for.
+    KnownName,
+    /// The address of a user who is looked for.
+    KnownEmail,
+    /// What another system calls the user who is looked for.
+    KnownExternalId,
+    /// Words to look for: 1 to 8, in 1 to 128 code points.
+    Query,
     /// A password to be set.
     NewPassword,
     /// A password to be proven.
@@ -53,6 +61,46 @@ pub enum Kind {
     Enum(&'static [i32]),
     /// Numbers of permissions.
     Permissions,
+    /// A name for a user who may be there already, and keeps the one that they have.
+    NewName,
+    /// What a product calls its user: 1 to 128 bytes that do not begin with `oidc:`.
+    OwnersId,
+    /// A field of what is switched off: whether it is a secret.
+    SwitchedOff(bool),
+    /// Names of roles.
+    RoleNames,
+    /// A proof that the call does not ask for: it is not looked at.
+    Unasked,
+    /// A proof without which the call asks for one.
+    Proof,
+    /// A proof beside another one, of which a call takes one only.
+    SecondProof,
+    /// The code of an authenticator app.
+    Code,
+    /// What keeps a device's failures apart: what is none counts as none. At most 256 bytes.
+    DeviceToken,
+    /// A token that is asked about: what is none is not active. At most 4,096 bytes.
+    AnyToken,
+    /// Numbers of permissions that a key is for: at least one.
+    KeyPermissions,
+    /// When a key ends: in the future, and not in more than ten years.
+    Expiry,
+    /// A number of an enum that must be one.
+    Required,
+    /// The full name of an RPC.
+    MethodName,
+    /// Questions about access, 1 to 100.
+    Questions,
+    /// The whole name of an action in a trail, at most 200 characters.
+    Action,
+    /// A time to choose by.
+    Moment,
+    /// A number of a head that somebody claims to know.
+    HeadNumber,
+    /// Bytes of a head that somebody claims to know.
+    HeadBytes,
+    /// How high a role stands: 0 to 1000.
+    Rank,
     /// Yes or no: every value is allowed, and malformed ones cannot be written in protobuf.
     Flag,
     /// A flag that only `false` suits so far.
@@ -77,6 +125,9 @@ pub enum Thing {
     Message,
     Response,
     Attachment,
+    LoginSession,
+    ServiceAccount,
+    ApiKey,
 }
 
 /// How an RPC takes an id.
@@ -154,14 +205,18 @@ const ABOUT: Text = Text {
 /// `api.md` and the comments in the protos; a field that is not here fails a test.
 const KINDS: &[(&str, Kind)] = {
     use Kind::{
-        Email, Enum, Etag, ExternalId, FileName, Flag, FlagOff, Identifier, Ids, LogId, MediaType, Metadata, Name,
-        NewPassword, PageSize, PageToken, Password, Permissions, Position, Positions, RequestId, Secret, Sequence,
-        SessionNumber, Sha256, Size, UpdateMask, Url,
+        Action, AnyToken, Code, DeviceToken, Email, Enum, Etag, Expiry, ExternalId, FileName, Flag, FlagOff, HeadBytes,
+        HeadNumber, Identifier, Ids, KeyPermissions, KnownEmail, KnownExternalId, KnownName, LogId, MediaType,
+        Metadata, MethodName, Moment, Name, NewName, NewPassword, OwnersId, PageSize, PageToken, Password, Permissions,
+        Position, Positions, Proof, Query, Questions, Rank, RequestId, Required, RoleNames, SecondProof, Secret,
+        Sequence, SessionNumber, Sha256, Size, SwitchedOff, Unasked, UpdateMask, Url,
     };
-    use Thing::{Attachment, Chat, Group, Message, Response, Role, User};
+    use Thing::{ApiKey, Attachment, Chat, Group, LoginSession, Message, Response, Role, ServiceAccount, User};
     &[
         // Ids
         ("UpdateUserRequest.user_id", Kind::Id(id(User).optional())),
+        ("ChangeUsernameRequest.user_id", Kind::Id(id(User).optional())),
+        ("DeleteUserRequest.user_id", Kind::Id(id(User).optional())),
         ("RemoveMemberRequest.user_id", Kind::Id(id(User).passed_over())),
         ("RemoveChatMemberRequest.user_id", Kind::Id(id(User).passed_over())),
         (
@@ -177,7 +232,25 @@ const KINDS: &[(&str, Kind)] = {
             Kind::Id(id(Attachment).optional()),
         ),
         ("*.after.chats.chat_id", Kind::Id(id(Chat).passed_over())),
+        ("ListLoginSessionsRequest.user_id", Kind::Id(id(User).optional())),
+        ("ListCredentialsRequest.user_id", Kind::Id(id(User).optional())),
+        ("RemoveTotpRequest.user_id", Kind::Id(id(User).optional())),
+        ("GetServiceAccountRequest.user_id", Kind::Id(id(ServiceAccount))),
+        ("DeleteServiceAccountRequest.user_id", Kind::Id(id(ServiceAccount))),
+        ("CreateApiKeyRequest.user_id", Kind::Id(id(ServiceAccount))),
+        ("ListApiKeysRequest.user_id", Kind::Id(id(ServiceAccount))),
+        ("RevokeApiKeyRequest.user_id", Kind::Id(id(ServiceAccount))),
+        ("*.query.user_id", Kind::Id(id(User).optional())),
+        ("*.queries.user_id", Kind::Id(id(User).optional())),
+        ("*.query.target_user_id", Kind::Id(id(User).optional().passed_over())),
+        ("*.queries.target_user_id", Kind::Id(id(User).optional().passed_over())),
+        ("*.query.target_role_id", Kind::Id(id(Role).optional().passed_over())),
+        ("*.queries.target_role_id", Kind::Id(id(Role).optional().passed_over())),
+        ("*.filter.actor_user_id", Kind::Id(id(User).optional().passed_over())),
+        ("*.filter.subject_id", Kind::Id(id(User).optional().passed_over())),
         ("*.user_id", Kind::Id(id(User))),
+        ("*.login_session_id", Kind::Id(id(LoginSession))),
+        ("*.api_key_id", Kind::Id(id(ApiKey))),
         ("*.assistant_user_id", Kind::Id(id(User).optional())),
         ("*.role_id", Kind::Id(id(Role))),
         ("*.group_id", Kind::Id(id(Group))),
@@ -196,6 +269,8 @@ const KINDS: &[(&str, Kind)] = {
         ("*.text", Kind::Text(MESSAGE)),
         ("RegisterRequest.display_name", Kind::Text(OPTIONAL_NAME)),
         ("CreateRoleRequest.display_name", Kind::Text(OPTIONAL_NAME)),
+        ("CreateServiceAccountRequest.display_name", Kind::Text(OPTIONAL_NAME)),
+        ("*.label", Kind::Text(NAME)),
         ("*.display_name", Kind::Text(NAME)),
         ("CreateChatRequest.title", Kind::Text(NAME)),
         // The row's chat is a group's, which cannot be without a title.
@@ -213,12 +288,37 @@ const KINDS: &[(&str, Kind)] = {
         ("*.size_bytes", Size),
         // Who somebody is
         ("RegisterRequest.username", Name),
+        ("ChangeUsernameRequest.username", Name),
+        ("CreateServiceAccountRequest.username", Name),
+        ("CreateUserTokenRequest.username", NewName),
+        ("CreateUserTokenRequest.external_id", OwnersId),
+        ("ExchangeExternalTokenRequest.id_token", SwitchedOff(true)),
+        ("ExchangeExternalTokenRequest.nonce", SwitchedOff(false)),
+        ("ExchangeExternalTokenRequest.device_label", SwitchedOff(false)),
+        ("CreateUserTokenRequest.display_name", Kind::Text(OPTIONAL_NAME)),
+        ("*.role_names", RoleNames),
+        ("LookupUserRequest.username", KnownName),
+        ("LookupUserRequest.email", KnownEmail),
+        ("LookupUserRequest.external_id", KnownExternalId),
+        ("SearchUsersRequest.query", Query),
         ("CreateRoleRequest.name", Name),
         ("*.email", Email),
         ("*.identifier", Identifier),
         ("RegisterRequest.password", NewPassword),
         ("*.new_password", NewPassword),
         ("LoginRequest.password", Password),
+        ("RemoveTotpRequest.current_password", Unasked),
+        ("RemoveTotpRequest.totp_code", Unasked),
+        ("*.recovery_code", Unasked),
+        ("LoginRequest.totp_code", Unasked),
+        ("GenerateRecoveryCodesRequest.current_password", Proof),
+        ("GenerateRecoveryCodesRequest.totp_code", SecondProof),
+        ("ConfirmTotpRequest.totp_code", Code),
+        ("*.current_password", Password),
+        ("*.device_token", DeviceToken),
+        ("IntrospectTokenRequest.token", AnyToken),
+        ("*.key", Secret),
+        ("*.new_email", Email),
         ("*.token", Secret),
         ("*.refresh_token", Secret),
         // Changes
@@ -229,7 +329,7 @@ const KINDS: &[(&str, Kind)] = {
         ),
         (
             "UpdateRoleRequest.update_mask",
-            UpdateMask(&["display_name", "description", "permissions"]),
+            UpdateMask(&["display_name", "description", "permissions", "rank"]),
         ),
         (
             "UpdateGroupRequest.update_mask",
@@ -241,6 +341,7 @@ const KINDS: &[(&str, Kind)] = {
             UpdateMask(&["title", "metadata"]),
         ),
         ("UpdateMessageRequest.update_mask", UpdateMask(&["text", "metadata"])),
+        ("UpdateLoginSessionRequest.update_mask", UpdateMask(&["device_label"])),
         // Pages and places
         ("*.page_size", PageSize),
         ("*.page_token", PageToken),
@@ -258,7 +359,28 @@ const KINDS: &[(&str, Kind)] = {
         ("*.scope", Enum(&[])),
         // An image without an attachment, a file, what only the server writes.
         ("CreateResponseRequest.type", Enum(&[2, 3, 4, 5])),
+        ("CreateApiKeyRequest.permissions", KeyPermissions),
         ("*.permissions", Permissions),
+        ("*.expire_time", Expiry),
+        ("*.query.permission", Required),
+        ("*.queries.permission", Required),
+        ("*.query.method", MethodName),
+        ("*.queries.method", MethodName),
+        ("*.queries", Questions),
+        ("*.filter.action", Action),
+        ("*.filter.category", Enum(&[])),
+        ("*.filter.start_time", Moment),
+        ("*.filter.end_time", Moment),
+        ("*.from_number", Sequence),
+        ("*.to_number", Sequence),
+        ("*.expected_head.number", HeadNumber),
+        ("*.expected_head.hash", HeadBytes),
+        ("*.expected_head.sign_time", Moment),
+        ("*.expected_head.previous_number", HeadNumber),
+        ("*.expected_head.public_key", HeadBytes),
+        ("*.expected_head.signature", HeadBytes),
+        ("*.end_current", Flag),
+        ("*.rank", Rank),
         ("*.keep_current", Flag),
         ("*.streaming", FlagOff),
     ]
@@ -270,6 +392,42 @@ impl Kind {
         let name = field.name();
         let named = |wanted: String| KINDS.iter().find(|(name, _)| *name == wanted).map(|(_, kind)| *kind);
         named(format!("{request}.{name}")).or_else(|| named(format!("*.{name}")))
+    }
+
+    /// Whether it is a password or a token.
+    pub const fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::NewPassword
+                | Self::Password
+                | Self::Secret
+                | Self::Unasked
+                | Self::Proof
+                | Self::SecondProof
+                | Self::Code
+                | Self::DeviceToken
+                | Self::AnyToken
+                | Self::SwitchedOff(true)
+        )
+    }
+
+    /// Whether somebody has written it, or it says who somebody is.
+    pub const fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Text(_)
+                | Self::Email
+                | Self::KnownEmail
+                | Self::KnownExternalId
+                | Self::OwnersId
+                | Self::SwitchedOff(false)
+                | Self::Query
+                | Self::Identifier
+                | Self::Metadata
+                | Self::ExternalId
+                | Self::Url
+                | Self::FileName
+        )
     }
 
     /// The names of all lines of the table.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use tidings_proto_chat::v1::CreateChatSessionRequest;
-use tidings_proto_common::v1::Authentication;
+use tidings_proto_common::v1::{Authentication, Permission};
 use tidings_proto_message::v1::{CreateResponseRequest, CreateUploadRequest, MessageType};
 use tidings_testkit::{Actor, Method, request_id};
 
@@ -38,10 +38,33 @@ impl World {
         let of_a_stranger = |id: &str| ("a stranger's".to_owned(), id.to_owned());
         let other = |what: &str, id: &str| (format!("the id of {what}"), id.to_owned());
         let user = other("a user", &stranger.user_id);
+        let account = Scene::set(cast, Needs::ServiceAccount).await;
+        let api_key = account.get("api_key").expect("the scene has a key");
         let foreign = [
             (
                 Thing::User,
                 vec![other("a chat", &own.chat_id), other("a group", &own.group_id)],
+            ),
+            (
+                Thing::LoginSession,
+                vec![
+                    of_a_stranger(&stranger.login_session_id),
+                    ("of the assistant".to_owned(), cast.assistant.login_session_id.clone()),
+                    other("a user", &stranger.user_id),
+                    other("an API key", api_key),
+                ],
+            ),
+            (
+                Thing::ServiceAccount,
+                vec![other("a person", &stranger.user_id), other("an API key", api_key)],
+            ),
+            (
+                Thing::ApiKey,
+                vec![
+                    other("another account's key", api_key),
+                    other("a login session", &stranger.login_session_id),
+                    other("a user", &stranger.user_id),
+                ],
             ),
             (Thing::Role, vec![user.clone(), other("a chat", &own.chat_id)]),
             (
@@ -184,6 +207,7 @@ enum Who {
     Member,
     Admin,
     Assistant,
+    Product,
     /// A user who is there for this call only.
     Newcomer,
 }
@@ -194,6 +218,8 @@ pub struct Stage {
     pub method: Method,
     pub scene: Scene,
     template: &'static str,
+    /// What its caller must be.
+    pub relation: Relation,
     who: Who,
     token: Option<String>,
 }
@@ -206,7 +232,7 @@ impl Stage {
         let base = BASES.iter().find(|(rpc, ..)| *rpc == name);
         let (needs, template) = base.map_or((row.needs, row.request), |(_, needs, template)| (*needs, *template));
         let who = who(method, row.relation, needs);
-        let scene = Scene::set(cast, needs).await;
+        let mut scene = Scene::set(cast, needs).await;
         if method.output().get_field_by_name("next_page_token").is_some() {
             fill_a_page(cast, &scene).await;
         }
@@ -216,12 +242,18 @@ impl Stage {
             Who::Member => Some(cast.member.access_token.clone()),
             Who::Admin => Some(cast.admin.access_token.clone()),
             Who::Assistant => Some(cast.assistant.access_token.clone()),
-            Who::Newcomer => Some(Actor::register(&cast.channel, "newcomer").await.access_token),
+            Who::Product => Some(cast.product.access_token.clone()),
+            Who::Newcomer => {
+                let newcomer = Actor::register(&cast.channel, "newcomer").await;
+                scene.own(cast, needs, &newcomer).await;
+                Some(newcomer.access_token)
+            }
         };
         Self {
             method: method.clone(),
             scene,
             template,
+            relation: row.relation,
             who,
             token,
         }
@@ -326,19 +358,29 @@ async fn token_of(cast: &Cast, method: &Method, request: DynamicMessage, caller:
     (!token.is_empty()).then_some(token)
 }
 
+/// What every member of the deployment holds, or needs not hold.
+const MEMBERS_PERMISSIONS: [Permission; 4] = [
+    Permission::Unspecified,
+    Permission::UsersList,
+    Permission::GroupsCreate,
+    Permission::ChatsCreate,
+];
+
 fn who(method: &Method, relation: Relation, needs: Needs) -> Who {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let policy = policies().get(&path).expect("every RPC has a policy");
     if policy.authentication == Authentication::None {
         return Who::Nobody;
     }
-    let of_roles = method.parent_service().name() == "RoleService";
+    // By an address or a foreign id only those find users who may read them.
+    let of_admins = !MEMBERS_PERMISSIONS.contains(&policy.permission) || method.name() == "LookupUser";
     match relation {
-        _ if needs == Needs::OwnSession => Who::Newcomer,
-        Relation::Himself => Who::Admin,
+        _ if needs.is_own() => Who::Newcomer,
+        Relation::Himself | Relation::Operator => Who::Admin,
+        Relation::Product => Who::Product,
         Relation::Leaver => Who::Member,
         Relation::Responder => Who::Assistant,
-        _ if of_roles => Who::Admin,
+        _ if of_admins => Who::Admin,
         _ => Who::Owner,
     }
 }

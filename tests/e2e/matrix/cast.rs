@@ -1,10 +1,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
 use tidings_authn::{Service, ServiceIdentity};
 use tidings_proto_auth::v1::LogoutRequest;
-use tidings_proto_chat::v1::ListGroupsRequest;
+use tidings_proto_chat::v1::{CreateChatSessionRequest, ListGroupsRequest};
 use tidings_proto_message::v1::GetSyncStateRequest;
-use tidings_proto_user::v1::{AssignRoleRequest, GetCurrentUserRequest, ListRolesRequest, UnassignRoleRequest};
+use tidings_proto_user::v1::GetCurrentUserRequest;
 use tidings_testkit::{Actor, Api, Forge, Suite, request_id, until};
 use tonic::transport::Channel;
 
@@ -43,6 +44,8 @@ pub enum Role {
     BotOutside,
     /// A service of the suite that proves who it is, and acts for no user.
     Service,
+    /// A program that brings in the users of its own product. It calls only what is made for it, beside [`Role::ALL`].
+    Product,
 }
 
 impl Role {
@@ -66,7 +69,7 @@ impl Role {
 
     /// Whether a program calls and no person.
     pub const fn is_bot(self) -> bool {
-        matches!(self, Self::BotInside | Self::BotOutside)
+        matches!(self, Self::BotInside | Self::BotOutside | Self::Product)
     }
 }
 
@@ -87,6 +90,7 @@ pub struct Cast {
     pub assistant: Actor,
     pub bot_inside: Actor,
     pub bot_outside: Actor,
+    pub product: Actor,
     pub expired: String,
     pub revoked: String,
     pub forged: String,
@@ -114,14 +118,18 @@ impl Cast {
             register("assistant"),
             Box::pin(suite.administrator())
         );
-        let (bot_inside, bot_outside) = (
-            bot(suite, &admin, "bot-inside").await,
-            bot(suite, &admin, "bot-outside").await,
+        let api = Api::new(channel.clone());
+        let bots = tokio::join!(
+            bot(&api, &admin, "bot-inside", &["bot"], &["PERMISSION_RESPONSES_CREATE"]),
+            bot(&api, &admin, "bot-outside", &["bot"], &["PERMISSION_RESPONSES_CREATE"]),
+            product(&api, &admin)
         );
+        let (bot_inside, bot_outside, product) = bots;
         invited.direct_chat(&owner).await;
-        let forge = Forge::set_up(suite, &owner).await;
+        number_sessions_apart(&owner, &assistant).await;
+        let forge = Forge::set_up(suite).await;
         Self {
-            api: Api::new(channel.clone()),
+            api,
             mails: suite.mail_folder(),
             expired: forge.expired(&owner),
             revoked: revoked(&owner).await,
@@ -138,6 +146,7 @@ impl Cast {
             assistant,
             bot_inside,
             bot_outside,
+            product,
             channel,
             plant: None,
         }
@@ -172,12 +181,27 @@ impl Cast {
         }
     }
 
-    /// The token of a user like the one in this role who plays in no other cell, for calls that end login sessions.
-    pub async fn own_token_of(&self, role: Role) -> Option<String> {
+    /// A user like the one in this role who plays in no other cell, for calls about the caller's own login session or credentials.
+    /// A program has neither and comes itself; so does who has no valid token.
+    pub async fn own_actor_of(&self, role: Role) -> Option<Actor> {
         match role {
-            Role::Anonymous | Role::Service | Role::Expired | Role::Revoked | Role::Forged => self.token_of(role),
-            _ => Some(Actor::register(&self.channel, "leaving").await.access_token),
+            Role::Anonymous | Role::Service | Role::Expired | Role::Revoked | Role::Forged => None,
+            role if role.is_bot() => None,
+            _ => Some(Actor::register(&self.channel, "leaving").await),
         }
+    }
+
+    /// What an RPC answers this caller, as JSON.
+    ///
+    /// # Panics
+    ///
+    /// When it refuses.
+    pub async fn call(&self, actor: &Actor, rpc: &str, request: Value) -> Value {
+        let answer = self
+            .api
+            .json(&format!("tidings.{rpc}"), request, Some(&actor.access_token))
+            .await;
+        answer.unwrap_or_else(|status| panic!("{rpc}: {status:?}"))
     }
 
     /// The proof with which a service that acts for no user calls another.
@@ -209,6 +233,7 @@ impl Cast {
             Role::Admin => &self.admin,
             Role::BotInside => &self.bot_inside,
             Role::BotOutside => &self.bot_outside,
+            Role::Product => &self.product,
         }
     }
 
@@ -237,33 +262,57 @@ const PLANTS: [&str; 2] = [
      from chats.members m where m.audience_id = $1::uuid and m.user_id = $3::uuid on conflict do nothing",
 ];
 
-/// A user who is a bot: who holds the role `bot` and no other.
-async fn bot(suite: &Suite, admin: &Actor, name: &str) -> Actor {
-    let bot = Actor::register(&suite.channel(), name).await;
-    sqlx::query("update users.users set is_bot = true where user_id = $1::uuid")
-        .bind(&bot.user_id)
-        .execute(&suite.database().pool())
-        .await
-        .expect("makes a bot");
-    let roles = admin.roles().list_roles(ListRolesRequest::default()).await;
-    let roles = roles.expect("lists the roles").into_inner().roles;
-    let id_of = |name: &str| {
-        let role = roles.iter().find(|role| role.name == name);
-        role.expect("a built-in role").role_id.clone()
+/// Sessions are numbered for each user by themselves. The owner's have numbers that nobody else gets to.
+async fn number_sessions_apart(owner: &Actor, assistant: &Actor) {
+    for _ in 0..12 {
+        let create = CreateChatSessionRequest {
+            assistant_user_id: assistant.user_id.clone(),
+            request_id: request_id(),
+            ..CreateChatSessionRequest::default()
+        };
+        let created = owner.sessions().create_chat_session(create).await;
+        created.expect("begins a session");
+    }
+}
+
+/// A program with an account of its own, whose token comes from an API key.
+async fn bot(api: &Api, admin: &Actor, name: &str, roles: &[&str], permissions: &[&str]) -> Actor {
+    let call = async |rpc: &str, request: Value| {
+        let rpc = format!("tidings.auth.v1.ServiceAccountService.{rpc}");
+        let answer = api.json(&rpc, request, Some(&admin.access_token)).await;
+        answer.unwrap_or_else(|status| panic!("{rpc} of {name}: {status:?}"))
     };
-    let assign = AssignRoleRequest {
-        user_id: bot.user_id.clone(),
-        role_id: id_of("bot"),
-        request_id: request_id(),
-    };
-    admin.roles().assign_role(assign).await.expect("assigns a role");
-    let unassign = UnassignRoleRequest {
-        user_id: bot.user_id.clone(),
-        role_id: id_of("member"),
-        request_id: request_id(),
-    };
-    admin.roles().unassign_role(unassign).await.expect("unassigns a role");
-    bot.login_again().await.expect("logs in with the roles of now")
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let create = json!({ "username": name, "displayName": name, "roleNames": roles });
+    let account = call("CreateServiceAccount", create).await;
+    let user_id = text(&account["serviceAccount"]["userId"]);
+    let key = json!({ "userId": user_id, "label": "a key", "permissions": permissions });
+    let key = call("CreateApiKey", key).await;
+    let tokens = call("ExchangeApiKey", json!({ "key": key["key"] })).await;
+    let mut bot = admin.clone();
+    bot.username = name.to_owned();
+    bot.user_id = user_id;
+    bot.login_session_id = text(&key["apiKey"]["apiKeyId"]);
+    bot.access_token = text(&tokens["accessToken"]);
+    bot
+}
+
+/// A program that may bring in users, and reaches what those hold.
+async fn product(api: &Api, admin: &Actor) -> Actor {
+    let role = json!({ "name": "product", "permissions": ["PERMISSION_USER_TOKENS_CREATE"] });
+    let created = api.json(
+        "tidings.user.v1.RoleService.CreateRole",
+        role,
+        Some(&admin.access_token),
+    );
+    created.await.expect("creates a role");
+    let permissions = [
+        "PERMISSION_USERS_LIST",
+        "PERMISSION_GROUPS_CREATE",
+        "PERMISSION_CHATS_CREATE",
+        "PERMISSION_USER_TOKENS_CREATE",
+    ];
+    bot(api, admin, "product", &["member", "product"], &permissions).await
 }
 
 /// A token of this user that no service takes any more, since its login session has ended.

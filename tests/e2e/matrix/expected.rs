@@ -40,8 +40,20 @@ pub fn expected(policies: &Policies, method: &Method, relation: Relation, role: 
         if policy.permission != Permission::Unspecified && !holds(role, policy.permission) {
             return Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]);
         }
+        if role.is_bot() && is_for_persons(method) {
+            return Expected::Refused(Code::FailedPrecondition, &[R::KindUnsuitable]);
+        }
     }
     of_relation(relation, role)
+}
+
+/// What belongs to a login session or to a person's credentials, which a program does not have: so says `ServiceAccountService`.
+fn is_for_persons(method: &Method) -> bool {
+    match method.parent_service().full_name() {
+        "tidings.auth.v1.CredentialService" | "tidings.auth.v1.LoginSessionService" => true,
+        "tidings.auth.v1.AuthService" => matches!(method.name(), "Logout" | "LogoutAll"),
+        _ => false,
+    }
 }
 
 /// What the roles of the deployment hold from the start, by `api.md` and the proto's comments.
@@ -49,6 +61,7 @@ fn holds(role: Role, permission: Permission) -> bool {
     let members = [Permission::UsersList, Permission::GroupsCreate, Permission::ChatsCreate];
     match role {
         Role::Admin => true,
+        Role::Product => members.contains(&permission) || permission == Permission::UserTokensCreate,
         role if role.is_bot() => permission == Permission::ResponsesCreate,
         _ => members.contains(&permission),
     }
@@ -61,8 +74,14 @@ fn of_relation(relation: Relation, role: Role) -> Expected {
     let is_member = matches!(role, Role::Member | Role::Moderator | Role::Owner | Role::BotInside);
     match (relation, role) {
         (Relation::Anyone, _) => Expected::Ok,
+        (Relation::InTime, _) => Expected::Reached,
+        (Relation::Off, _) => Expected::Refused(Code::FailedPrecondition, &[R::FeatureDisabled]),
+        (Relation::Product, Role::Product) => Expected::Ok,
+        (Relation::Product, _) => denied,
         (Relation::Himself, Role::Owner | Role::Admin) => Expected::Ok,
         (Relation::Himself, _) => denied,
+        (Relation::Operator, Role::Admin) => Expected::Ok,
+        (Relation::Operator, _) => denied,
         (Relation::OnlyHimself, Role::Owner) => Expected::Ok,
         (Relation::OnlyHimself, _) => unknown,
         // All that follows is about a chat or group: a role of the deployment opens none, `admin` included.

@@ -167,10 +167,14 @@ impl Play {
     /// Plays one cell and says what is wrong with it.
     async fn cell(&self, row: &Row, role: Role, scene: &Scene) -> Option<String> {
         let method = method_of(row);
-        let mut scene = scene.clone();
+        let (mut scene, token) = if row.needs.is_own() {
+            Scene::set_for(&self.cast, row.needs, role).await
+        } else {
+            (scene.clone(), self.cast.token_of(role))
+        };
         scene.renew();
         let request = scene.fill(row.request);
-        let outcome = self.call(row, &method, role, &request).await;
+        let outcome = self.call(&method, role, token, &request).await;
         let wrong = judge(&self.expected(row, role), &outcome)?;
         let Self { door, .. } = self;
         Some(format!(
@@ -183,11 +187,13 @@ impl Play {
         expected(policies(), &method_of(row), row.relation, role, self.door)
     }
 
-    async fn call(&self, row: &Row, method: &Method, role: Role, request: &Value) -> Result<DynamicMessage, Status> {
-        let token = match row.needs {
-            Needs::OwnSession => self.cast.own_token_of(role).await,
-            _ => self.cast.token_of(role),
-        };
+    async fn call(
+        &self,
+        method: &Method,
+        role: Role,
+        token: Option<String>,
+        request: &Value,
+    ) -> Result<DynamicMessage, Status> {
         let mut headers = Vec::new();
         headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
         if role == Role::Service {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tidings_ids::Source;
 use tidings_proto_auth::v1::{RequestEmailVerificationRequest, RequestPasswordResetRequest};
 use tidings_proto_chat::v1::{
     AddChatMemberRequest, AddMemberRequest, CreateChatSessionRequest, RemoveChatMemberRequest,
@@ -10,17 +11,25 @@ use tidings_proto_message::v1::{
     CompleteUploadRequest, CreateResponseRequest, CreateUploadRequest, MessageType, SendMessageRequest,
 };
 use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest};
-use tidings_testkit::{Actor, mail, request_id, until_some};
+use tidings_testkit::{Actor, mail, request_id, totp, until_some};
 
-use super::cast::Cast;
+use super::cast::{Cast, Role};
 
 /// What must be there before a call makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Only the cast.
     Nothing,
-    /// The caller's own login session, which nobody else uses.
+    /// The caller's own login session, which nobody else uses, and the password.
     OwnSession,
+    /// The same, with an authenticator app that waits for its first code.
+    OwnApp,
+    /// The same, with an authenticator app that logins ask for.
+    OwnConfirmedApp,
+    /// A login session of the owner beside the one of the call.
+    LoginSession,
+    /// A service account with an API key.
+    ServiceAccount,
     /// A group with a chat and a message in it.
     Group,
     /// A conversation.
@@ -31,6 +40,16 @@ pub enum Needs {
     Role,
     /// A role that somebody holds.
     RoleHeld,
+    /// A user who has just registered, and plays no role.
+    Newcomer,
+    /// A user like that who is suspended.
+    SuspendedUser,
+    /// A user like that with an authenticator app.
+    NewcomerWithApp,
+    /// Two users like that, whom the owner blocks.
+    Blocked,
+    /// A user like that whose account was deleted.
+    DeletedUser,
     /// A refresh token that is not used yet.
     RefreshToken,
     /// A mailed token for a new password.
@@ -41,6 +60,13 @@ pub enum Needs {
     Upload,
     /// A group with a chat, and a finished attachment in it.
     Attachment,
+}
+
+impl Needs {
+    /// Whether the call is about the caller alone, who so must be one who plays in no other cell.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::OwnSession | Self::OwnApp | Self::OwnConfirmedApp)
+    }
 }
 
 /// What is there in one cell, by the names that the table uses.
@@ -59,17 +85,38 @@ impl Scene {
         scene.put("owner", cast.owner.user_id.clone());
         scene.put("owner_name", cast.owner.username.clone());
         scene.put("owner_password", cast.owner.password.clone());
+        scene.put("owner_token", cast.owner.access_token.clone());
         scene.put("member", cast.member.user_id.clone());
         scene.put("second", cast.second.user_id.clone());
         scene.put("assistant", cast.assistant.user_id.clone());
         scene.put("extra", cast.assistant.user_id.clone());
         match needs {
-            Needs::Nothing | Needs::OwnSession => {}
+            Needs::Nothing => {}
+            Needs::OwnSession | Needs::OwnApp | Needs::OwnConfirmedApp => {
+                // Of those who have none of it.
+                scene.put("own_password", "correct horse battery".to_owned());
+                scene.put("code", "000000".to_owned());
+            }
+            Needs::LoginSession => {
+                let again = cast.owner.login_again().await.expect("logs in");
+                scene.put("login_session", again.login_session_id);
+            }
+            Needs::ServiceAccount => scene.service_account(cast).await,
             Needs::Group => scene.group(cast).await,
             Needs::Conversation => scene.conversation(cast).await,
             Needs::Session => scene.session(cast).await,
             Needs::Role => scene.role(cast).await,
             Needs::RoleHeld => scene.role_held(cast).await,
+            Needs::Newcomer => {
+                scene.newcomer(cast).await;
+            }
+            Needs::SuspendedUser => scene.suspended_user(cast).await,
+            Needs::NewcomerWithApp => {
+                let newcomer = scene.newcomer(cast).await;
+                scene.own(cast, Needs::OwnConfirmedApp, &newcomer).await;
+            }
+            Needs::Blocked => scene.blocked(cast).await,
+            Needs::DeletedUser => scene.deleted_user(cast).await,
             Needs::RefreshToken => {
                 let again = cast.owner.login_again().await.expect("logs in");
                 scene.put("refresh_token", again.refresh_token);
@@ -80,6 +127,45 @@ impl Scene {
             Needs::Attachment => scene.attachment(cast).await,
         }
         scene
+    }
+
+    /// Sets a new scene for this caller, and says with which token the call is made in it.
+    pub async fn set_for(cast: &Cast, needs: Needs, role: Role) -> (Self, Option<String>) {
+        let mut scene = Self::set(cast, needs).await;
+        let own = if needs.is_own() {
+            cast.own_actor_of(role).await
+        } else {
+            None
+        };
+        match own {
+            Some(own) => {
+                scene.own(cast, needs, &own).await;
+                (scene, Some(own.access_token))
+            }
+            None => (scene, cast.token_of(role)),
+        }
+    }
+
+    /// Makes the scene this caller's own, where it is about the caller.
+    pub async fn own(&mut self, cast: &Cast, needs: Needs, caller: &Actor) {
+        self.put("own_password", caller.password.clone());
+        if needs == Needs::OwnSession {
+            // One that can be ended beside the call's.
+            caller.login_again().await.expect("logs in");
+        }
+        if !matches!(needs, Needs::OwnApp | Needs::OwnConfirmedApp) {
+            return;
+        }
+        let enroll = json!({ "currentPassword": caller.password });
+        let app = cast.call(caller, "auth.v1.CredentialService.EnrollTotp", enroll).await;
+        let now = Source::system().now().unix_timestamp().unsigned_abs();
+        let code = totp::code(app["secret"].as_str().expect("a secret"), now);
+        if needs == Needs::OwnConfirmedApp {
+            let confirm = json!({ "totpCode": code });
+            cast.call(caller, "auth.v1.CredentialService.ConfirmTotp", confirm)
+                .await;
+        }
+        self.put("code", code);
     }
 
     /// The request of a row, with what the scene has in its places.
@@ -215,6 +301,56 @@ impl Scene {
         cast.admin.roles().assign_role(assign).await.expect("assigns a role");
     }
 
+    async fn newcomer(&mut self, cast: &Cast) -> Actor {
+        let newcomer = Actor::register(&cast.channel, "newcomer").await;
+        self.put("newcomer", newcomer.user_id.clone());
+        newcomer
+    }
+
+    async fn suspended_user(&mut self, cast: &Cast) {
+        let newcomer = self.newcomer(cast).await;
+        let suspend = json!({ "userId": newcomer.user_id });
+        cast.call(&cast.admin, "user.v1.UserService.SuspendUser", suspend).await;
+    }
+
+    async fn blocked(&mut self, cast: &Cast) {
+        for _ in 0..2 {
+            let newcomer = self.newcomer(cast).await;
+            let block = json!({ "userId": newcomer.user_id });
+            cast.call(&cast.owner, "user.v1.BlockService.BlockUser", block).await;
+        }
+    }
+
+    async fn deleted_user(&mut self, cast: &Cast) {
+        let newcomer = self.newcomer(cast).await;
+        let delete = json!({ "userId": newcomer.user_id });
+        cast.call(&cast.admin, "user.v1.UserService.DeleteUser", delete).await;
+    }
+
+    async fn service_account(&mut self, cast: &Cast) {
+        let create = json!({ "username": self.things["fresh"], "displayName": "a program" });
+        let account = cast
+            .call(
+                &cast.admin,
+                "auth.v1.ServiceAccountService.CreateServiceAccount",
+                create,
+            )
+            .await;
+        let bot = text(&account["serviceAccount"]["userId"]);
+        for (number, key) in ["other_key", "key"].into_iter().enumerate() {
+            let create = json!({
+                "userId": bot, "label": format!("key {number}"), "permissions": ["PERMISSION_RESPONSES_CREATE"],
+            });
+            let created = cast
+                .call(&cast.admin, "auth.v1.ServiceAccountService.CreateApiKey", create)
+                .await;
+            self.put(key, text(&created["key"]));
+            self.put("api_key", text(&created["apiKey"]["apiKeyId"]));
+        }
+        self.put("bot", bot);
+        self.renew();
+    }
+
     async fn reset_token(&mut self, cast: &Cast) {
         let forgetful = Actor::register(&cast.channel, "forgetful").await;
         let ask = RequestPasswordResetRequest {
@@ -297,4 +433,8 @@ impl Scene {
         };
         cast.owner.messages().send_message(send).await.expect("sends it");
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
 }

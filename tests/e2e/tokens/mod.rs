@@ -175,7 +175,7 @@ async fn elsewhere(suite: &Suite, api: &Api, service: Service, valid: &str) -> V
 async fn claims(suite: &Suite) -> (Vec<Claim>, String) {
     let channel = suite.channel();
     let ada = Actor::register(&channel, "ada").await;
-    let forge = Forge::set_up(suite, &ada).await;
+    let forge = Forge::set_up(suite).await;
     let mut claims = forged(&forge, &ada);
     claims.extend(malformed(&ada.access_token));
     claims.extend(of_other_kinds(suite, &ada).await);
@@ -283,7 +283,7 @@ async fn of_other_kinds(suite: &Suite, ada: &Actor) -> Vec<Claim> {
 async fn a_token_that_auth_would_sign_is_taken_however_its_scheme_is_written() {
     let suite = Suite::start(Shape::One).await;
     let ada = Actor::register(&suite.channel(), "ada").await;
-    let forge = Forge::set_up(&suite, &ada).await;
+    let forge = Forge::set_up(&suite).await;
     let api = Api::new(suite.channel());
     let method = Api::method("tidings.user.v1.UserService.GetCurrentUser");
     // The refusals in this file prove something only where the same token without its fault is taken.

@@ -143,7 +143,7 @@ impl Call {
 
     /// Sets a scene for it, so that it can be made there.
     pub async fn prepare(&self, suite: &Suite, cast: &Cast) -> Ready {
-        let scene = Scene::set(cast, self.needs).await;
+        let (scene, own) = Scene::set_for(cast, self.needs, Role::Owner).await;
         let mut template = self.template.replace("{new}", &request_id());
         if template.contains("{newcomer}") {
             template = template.replace("{newcomer}", &Actor::register(&cast.channel, "newcomer").await.email);
@@ -162,19 +162,20 @@ impl Call {
                 cast.api.clone()
             },
             message: message(&self.method, &request),
-            header: self.header(suite, cast).await,
+            header: self.header(suite, cast, own),
             method: self.method.clone(),
         }
     }
 
-    async fn header(&self, suite: &Suite, cast: &Cast) -> Option<(&'static str, String)> {
+    fn header(&self, suite: &Suite, cast: &Cast, own: Option<String>) -> Option<(&'static str, String)> {
         match self.policy.authentication {
             Authentication::Service => Some(service_header(suite, self.process())),
             Authentication::User => {
                 let token = match (self.needs, self.relation) {
-                    (Needs::OwnSession, _) => cast.own_token_of(Role::Owner).await,
+                    (needs, _) if needs.is_own() => own,
                     (_, Relation::Responder) => Some(cast.assistant.access_token.clone()),
                     (_, Relation::Leaver) => cast.token_of(Role::Member),
+                    (_, Relation::Operator) => cast.token_of(Role::Admin),
                     _ if self.is_for_admins() => cast.token_of(Role::Admin),
                     _ => cast.token_of(Role::Owner),
                 };

@@ -3,10 +3,14 @@
 mod content;
 mod credentials;
 mod files;
+mod identity;
 mod ids;
+mod known;
 mod places;
 mod text;
+mod trail;
 
+use bytes::Bytes;
 use prost_reflect::{FieldDescriptor, Kind as Type, Value};
 use tidings_proto_common::v1::ErrorReason;
 
@@ -14,8 +18,16 @@ use self::{
     content::{etags, external_ids, masks, metadata, texts, urls},
     credentials::{emails, identifiers, names, new_passwords, passwords, secrets},
     files::{digests, file_names, media_types, sizes},
+    identity::{
+        any_tokens, codes, device_tokens, key_permissions, method_names, proofs, questions, required, role_names,
+        second_proofs, unasked,
+    },
     ids::{ids, lists_of_ids, log_ids, request_ids},
-    places::{enums, lists_of_positions, page_sizes, page_tokens, permissions, positions, sequences, session_numbers},
+    known::{known_emails, known_external_ids, known_names, new_names, owners_ids, queries, switched_off},
+    places::{
+        enums, lists_of_positions, page_sizes, page_tokens, permissions, positions, ranks, sequences, session_numbers,
+    },
+    trail::{actions, expiries, head_bytes, head_numbers, moments},
 };
 use super::{
     fields::Field,
@@ -28,6 +40,8 @@ use super::{
 pub enum Wants {
     /// `FIELD_INVALID`, naming the field.
     Invalid,
+    /// The same, but that somebody tried is kept.
+    InvalidAndKept,
     /// `PAGE_TOKEN_INVALID`, naming the field.
     InvalidPageToken,
     /// `NOT_FOUND`, and all such answers to one RPC's field alike to the byte.
@@ -47,7 +61,10 @@ pub enum Wants {
 impl Wants {
     /// Whether nothing may have changed afterwards.
     pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::Accepted | Self::Shown | Self::Either | Self::Taken)
+        !matches!(
+            self,
+            Self::Accepted | Self::Shown | Self::Either | Self::Taken | Self::InvalidAndKept
+        )
     }
 }
 
@@ -89,6 +106,7 @@ values! {
     bool: Bool,
     i32: I32,
     i64: I64,
+    Bytes: Bytes,
     u32: U32,
 }
 
@@ -118,6 +136,30 @@ pub fn cases(field: &Field, kind: Kind, base: &Value, world: &World, pages: Opti
         Kind::Ids(id, min, max) => lists_of_ids(id, min, max, base, world),
         Kind::Text(rule) => texts(rule),
         Kind::Name => names(),
+        Kind::KnownName => known_names(),
+        Kind::KnownEmail => known_emails(),
+        Kind::KnownExternalId => known_external_ids(),
+        Kind::Query => queries(),
+        Kind::Rank => ranks(),
+        Kind::NewName => new_names(),
+        Kind::OwnersId => owners_ids(),
+        Kind::SwitchedOff(_) => switched_off(),
+        Kind::RoleNames => role_names(),
+        Kind::Unasked => unasked(),
+        Kind::Proof => proofs(),
+        Kind::SecondProof => second_proofs(),
+        Kind::Code => codes(),
+        Kind::DeviceToken => device_tokens(),
+        Kind::AnyToken => any_tokens(),
+        Kind::KeyPermissions => key_permissions(),
+        Kind::Expiry => expiries(field.descriptor()),
+        Kind::Required => required(),
+        Kind::MethodName => method_names(),
+        Kind::Questions => questions(base),
+        Kind::Action => actions(),
+        Kind::Moment => moments(field.descriptor()),
+        Kind::HeadNumber => head_numbers(),
+        Kind::HeadBytes => head_bytes(),
         Kind::Email => emails(),
         Kind::Identifier => identifiers(),
         Kind::NewPassword => new_passwords(),

@@ -110,6 +110,15 @@ pub fn enums(unsuitable: &[i32]) -> Vec<Case> {
     cases
 }
 
+pub fn ranks() -> Vec<Case> {
+    let number = |number: i32, wants| case(number.to_string(), number, wants);
+    let mut cases: Vec<Case> = [-1, i32::MIN, 1_001, i32::MAX]
+        .map(|rank| number(rank, Wants::Invalid))
+        .into();
+    cases.extend([0, 1, 1_000].map(|rank| number(rank, Wants::Shown)));
+    cases
+}
+
 /// B082.
 pub fn permissions() -> Vec<Case> {
     let list = |numbers: &[i32]| Value::List(numbers.iter().copied().map(Value::EnumNumber).collect());

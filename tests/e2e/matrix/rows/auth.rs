@@ -1,8 +1,11 @@
 //! Accounts, login sessions and credentials.
 
 use super::{
-    super::scene::Needs::{Nothing, OwnSession, RefreshToken, ResetToken, VerificationToken},
-    Relation::Anyone,
+    super::scene::Needs::{
+        LoginSession, Newcomer, NewcomerWithApp, Nothing, OwnApp, OwnConfirmedApp, OwnSession, RefreshToken,
+        ResetToken, ServiceAccount, VerificationToken,
+    },
+    Relation::{Anyone, Himself, InTime, Off, OnlyHimself, Operator, Product},
     Row, row,
 };
 
@@ -57,5 +60,157 @@ pub const ROWS: &[Row] = &[
         Anyone,
         VerificationToken,
         r#"{"token":"{token}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.AuthService.IntrospectToken",
+        Anyone,
+        Nothing,
+        r#"{"token":"{owner_token}"}"#,
+    ),
+    row(
+        "auth.v1.AuthService.RotateSigningKey",
+        InTime,
+        Nothing,
+        r#"{"requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.ChangePassword",
+        Anyone,
+        OwnSession,
+        r#"{"currentPassword":"{own_password}","newPassword":"another horse battery","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.SetPassword",
+        Operator,
+        Newcomer,
+        r#"{"userId":"{newcomer}","newPassword":"another horse battery","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.ChangeEmail",
+        Anyone,
+        OwnSession,
+        r#"{"newEmail":"{fresh}@example.org","currentPassword":"{own_password}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.ListCredentials",
+        Himself,
+        Nothing,
+        r#"{"userId":"{owner}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.EnrollTotp",
+        Anyone,
+        OwnSession,
+        r#"{"currentPassword":"{own_password}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.ConfirmTotp",
+        Anyone,
+        OwnApp,
+        r#"{"totpCode":"{code}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.RemoveTotp",
+        Operator,
+        NewcomerWithApp,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.CredentialService.GenerateRecoveryCodes",
+        Anyone,
+        OwnConfirmedApp,
+        r#"{"currentPassword":"{own_password}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.LoginSessionService.GetLoginSession",
+        OnlyHimself,
+        LoginSession,
+        r#"{"loginSessionId":"{login_session}"}"#,
+    ),
+    row(
+        "auth.v1.LoginSessionService.ListLoginSessions",
+        Himself,
+        LoginSession,
+        r#"{"userId":"{owner}"}"#,
+    ),
+    row(
+        "auth.v1.LoginSessionService.UpdateLoginSession",
+        OnlyHimself,
+        LoginSession,
+        r#"{"loginSessionId":"{login_session}","deviceLabel":"my {fresh}","updateMask":"deviceLabel","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.LoginSessionService.RevokeLoginSession",
+        OnlyHimself,
+        LoginSession,
+        r#"{"loginSessionId":"{login_session}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.LoginSessionService.RevokeUserLoginSessions",
+        Operator,
+        Newcomer,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.CreateServiceAccount",
+        Anyone,
+        Nothing,
+        r#"{"username":"{fresh}","displayName":"a program","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.GetServiceAccount",
+        Anyone,
+        ServiceAccount,
+        r#"{"userId":"{bot}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.ListServiceAccounts",
+        Anyone,
+        Nothing,
+        r#"{}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.DeleteServiceAccount",
+        Anyone,
+        ServiceAccount,
+        r#"{"userId":"{bot}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.CreateApiKey",
+        Anyone,
+        ServiceAccount,
+        r#"{"userId":"{bot}","label":"a key","permissions":["PERMISSION_RESPONSES_CREATE"],"requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.ListApiKeys",
+        Anyone,
+        ServiceAccount,
+        r#"{"userId":"{bot}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.RevokeApiKey",
+        Anyone,
+        ServiceAccount,
+        r#"{"userId":"{bot}","apiKeyId":"{api_key}","requestId":"{request}"}"#,
+    ),
+    row(
+        "auth.v1.ServiceAccountService.ExchangeApiKey",
+        Anyone,
+        ServiceAccount,
+        r#"{"key":"{key}"}"#,
+    ),
+    row("auth.v1.AuthAuditService.ListAuditEvents", Anyone, Nothing, r#"{}"#),
+    row("auth.v1.AuthAuditService.VerifyAuditChain", Anyone, Nothing, r#"{}"#),
+    row(
+        "auth.v1.AuthService.CreateUserToken",
+        Product,
+        Nothing,
+        r#"{"externalId":"product:{fresh}","username":"{fresh}"}"#,
+    ),
+    row(
+        "auth.v1.AuthService.ExchangeExternalToken",
+        Off,
+        Nothing,
+        r#"{"idToken":"eyJhbGciOiJFZERTQSJ9.e30.AAAA"}"#,
     ),
 ];

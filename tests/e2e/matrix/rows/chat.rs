@@ -149,4 +149,6 @@ pub const ROWS: &[Row] = &[
         Session,
         r#"{"chatId":"{session}","requestId":"{request}"}"#,
     ),
+    row("chat.v1.ChatAuditService.ListAuditEvents", Anyone, Nothing, r#"{}"#),
+    row("chat.v1.ChatAuditService.VerifyAuditChain", Anyone, Nothing, r#"{}"#),
 ];

@@ -108,4 +108,16 @@ pub const ROWS: &[Row] = &[
     ),
     row("gateway.v1.GatewayService.GetServerInfo", Anyone, Nothing, "{}"),
     row("gateway.v1.GatewayService.GetLimits", Anyone, Nothing, "{}"),
+    row(
+        "message.v1.MessageAuditService.ListAuditEvents",
+        Anyone,
+        Nothing,
+        r#"{}"#,
+    ),
+    row(
+        "message.v1.MessageAuditService.VerifyAuditChain",
+        Anyone,
+        Nothing,
+        r#"{}"#,
+    ),
 ];

@@ -12,6 +12,12 @@ use super::scene::Needs;
 pub enum Relation {
     /// Nothing: whoever passes the policy.
     Anyone,
+    /// Nothing; but whether it can be done now depends on when it was done last.
+    InTime,
+    /// A program that brings in users, which nobody of the cast is.
+    Product,
+    /// Nothing: the deployment has it switched off.
+    Off,
     /// A member of the chat or group.
     Member,
     /// An admin or owner of the chat or group.
@@ -26,6 +32,8 @@ pub enum Relation {
     Responder,
     /// The user in question, who is the owner here, or whoever manages users.
     Himself,
+    /// An operator: the thing belongs to somebody who plays no role here.
+    Operator,
     /// The user in question, who is the owner here, and nobody else.
     OnlyHimself,
 }

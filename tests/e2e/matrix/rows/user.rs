@@ -1,8 +1,8 @@
 //! Users and roles.
 
 use super::{
-    super::scene::Needs::{Nothing, Role, RoleHeld},
-    Relation::{Anyone, Himself},
+    super::scene::Needs::{Blocked, DeletedUser, Newcomer, Nothing, Role, RoleHeld, SuspendedUser},
+    Relation::{Anyone, Himself, Operator},
     Row, row,
 };
 
@@ -11,6 +11,9 @@ pub const ROWS: &[Row] = &[
     row("user.v1.ProvisioningService.ActivateUser", Anyone, Nothing, "{}"),
     row("user.v1.ProvisioningService.DiscardUser", Anyone, Nothing, "{}"),
     row("user.v1.ProvisioningService.SetLoggedIn", Anyone, Nothing, "{}"),
+    row("user.v1.ProvisioningService.CheckAuthority", Anyone, Nothing, "{}"),
+    row("user.v1.ProvisioningService.BatchGetUserStates", Anyone, Nothing, "{}"),
+    row("user.v1.ProvisioningService.ChangeUserEmail", Anyone, Nothing, "{}"),
     row("user.v1.UserStateService.WatchUserStates", Anyone, Nothing, "{}"),
     row(
         "user.v1.UserService.GetUser",
@@ -26,6 +29,43 @@ pub const ROWS: &[Row] = &[
         r#"{"userIds":["{owner}","{member}"]}"#,
     ),
     row("user.v1.UserService.ListUsers", Anyone, Nothing, "{}"),
+    row(
+        "user.v1.UserService.LookupUser",
+        Anyone,
+        Nothing,
+        r#"{"username":"{owner_name}"}"#,
+    ),
+    row("user.v1.UserService.SearchUsers", Anyone, Nothing, r#"{"query":"s"}"#),
+    row(
+        "user.v1.UserService.ChangeUsername",
+        Operator,
+        Newcomer,
+        r#"{"userId":"{newcomer}","username":"{fresh}","requestId":"{request}"}"#,
+    ),
+    row(
+        "user.v1.UserService.SuspendUser",
+        Operator,
+        Newcomer,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "user.v1.UserService.ReactivateUser",
+        Operator,
+        SuspendedUser,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "user.v1.UserService.DeleteUser",
+        Operator,
+        Newcomer,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "user.v1.UserService.UndeleteUser",
+        Operator,
+        DeletedUser,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
     row(
         "user.v1.UserService.UpdateUser",
         Himself,
@@ -70,4 +110,41 @@ pub const ROWS: &[Row] = &[
         Role,
         r#"{"roleId":"{role}"}"#,
     ),
+    row("user.v1.ProvisioningService.GetExternalUser", Anyone, Nothing, r#"{}"#),
+    row("user.v1.ProvisioningService.DeleteBot", Anyone, Nothing, r#"{}"#),
+    row(
+        "user.v1.AccessService.CheckAccess",
+        Himself,
+        Nothing,
+        r#"{"query":{"userId":"{owner}","permission":"PERMISSION_USERS_LIST"}}"#,
+    ),
+    row(
+        "user.v1.AccessService.BatchCheckAccess",
+        Himself,
+        Nothing,
+        r#"{"queries":[{"userId":"{owner}","permission":"PERMISSION_USERS_LIST"}]}"#,
+    ),
+    row(
+        "user.v1.AccessService.ExplainAccess",
+        Himself,
+        Nothing,
+        r#"{"query":{"userId":"{owner}","permission":"PERMISSION_USERS_LIST"}}"#,
+    ),
+    row(
+        "user.v1.BlockService.BlockUser",
+        Anyone,
+        Newcomer,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row(
+        "user.v1.BlockService.UnblockUser",
+        Anyone,
+        Newcomer,
+        r#"{"userId":"{newcomer}","requestId":"{request}"}"#,
+    ),
+    row("user.v1.BlockService.ListBlockedUsers", Anyone, Blocked, r#"{}"#),
+    row("user.v1.UserAuditService.ListAuditEvents", Anyone, Nothing, r#"{}"#),
+    row("user.v1.UserAuditService.VerifyAuditChain", Anyone, Nothing, r#"{}"#),
+    row("user.v1.RoleService.ListPermissions", Anyone, Nothing, "{}"),
+    row("user.v1.UserStateService.ListBlocks", Anyone, Nothing, "{}"),
 ];
