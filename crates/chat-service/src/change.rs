@@ -15,6 +15,8 @@ pub(crate) enum Change {
     MemberPut(Member),
     /// A membership has ended.
     MemberRemoved { user_id: UserId, removal: Removal },
+    /// Whether one of a direct chat's users blocks the other.
+    ChatBlocked { chat_id: ChatId, blocked: bool },
     /// The audience has ended with all its chats and memberships. Nothing follows.
     AudienceRemoved,
 }

@@ -195,6 +195,7 @@ impl Keeper {
                 let list: Vec<Member> = std::iter::once(owner).chain(rest).collect();
                 let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
                     let mut audience = self.found(tx, call, own_audience(chat_id)).await?;
+                    self.check_blocks(tx, call.caller, &others).await?;
                     self.check_chat_quota(tx, call.caller).await?;
                     chats::insert(tx, &chat).await?;
                     members::insert(tx, audience.id, false, &list).await?;

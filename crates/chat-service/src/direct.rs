@@ -8,7 +8,7 @@ use crate::{
     keeper::{Keeper, own_audience},
     membership::Member,
     role::Role,
-    store::{chats, members},
+    store::{chats, members, pairs},
 };
 
 /// Two different users in the order of their ids: whoever opens it, a direct chat has one key.
@@ -32,7 +32,7 @@ impl Keeper {
     /// The direct chat of the caller and another, which is made where there is none.
     ///
     /// It takes no `request_id`: the pair is the key, and repeating the call finds what the first one made. Whoever finds it answers
-    /// for its delivery as whoever made it does.
+    /// for its delivery as whoever made it does. A chat that is there is found also while one blocks the other; a new one is not made.
     pub(crate) async fn open_direct_chat(&self, caller: UserId, pair: Pair) -> Result<Chat, Error> {
         if let Some(chat_id) = chats::direct(&self.pool, pair).await? {
             return self.get_chat(caller, chat_id).await;
@@ -46,8 +46,12 @@ impl Keeper {
         let list = [pair.low, pair.high].map(|user_id| Member::new(user_id, Role::Member, now));
         let made = transaction!(&self.pool, |tx| -> Result<Option<Done>, Error> {
             // Who comes second waits here until the first has committed, and then has the other's chat.
+            let locked = pairs::lock(tx, pair).await?;
             if !chats::claim_pair(tx, pair, chat.chat_id).await? {
                 return Ok(None);
+            }
+            if locked.blocked() {
+                return Err(Error::Blocked);
             }
             let mut audience = self.found(tx, &call, own_audience(chat.chat_id)).await?;
             chats::insert(tx, &chat).await?;

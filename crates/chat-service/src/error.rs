@@ -17,6 +17,9 @@ pub(crate) enum Error {
     /// The caller's role is not above the one that is given or taken.
     #[error("the caller's role is not high enough")]
     RankTooLow,
+    /// One of the two users blocks the other.
+    #[error("one of the two users blocks the other")]
+    Blocked,
     /// The last owner would be gone.
     #[error("the last owner cannot go")]
     LastOwner,
@@ -97,6 +100,7 @@ impl From<Error> for Problem {
             Error::Database(error) => return error.into(),
             Error::PermissionMissing => ErrorReason::PermissionMissing,
             Error::RankTooLow => ErrorReason::RankTooLow,
+            Error::Blocked => ErrorReason::Blocked,
             Error::LastOwner => ErrorReason::LastOwner,
             Error::AlreadyMember => ErrorReason::AlreadyMember,
             Error::KindUnsuitable => ErrorReason::KindUnsuitable,

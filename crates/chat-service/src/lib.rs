@@ -24,6 +24,7 @@
 //! | `role` | who outranks whom |
 //! | `keeper`, `call` | the frame of every change; repeated calls |
 //! | `delivery`, `sweeper` | the outbox's way to the message service |
+//! | `follower`, `block`, `departure` | user's feed, and what users who block each other or are deleted mean here |
 //! | `trail` | what the audit trail is told |
 //! | `users`, `message_log` | the peers |
 //! | `store/` | statements, by noun |
@@ -34,14 +35,17 @@
 //! new kind of change goes into `change.rs` and `convert/changes.rs`, and the message service must know it first. Locks: the audience's row,
 //! then the `request_id`, then a creator's row; whoever needs several audiences takes them in the order of ids.
 
+mod block;
 mod call;
 mod change;
 mod chat;
 mod config;
 mod convert;
 mod delivery;
+mod departure;
 mod direct;
 mod error;
+mod follower;
 mod group;
 mod keeper;
 mod membership;
@@ -67,11 +71,13 @@ use tidings_proto_chat::{
         membership_service_server::MembershipServiceServer,
     },
 };
+use tidings_proto_user::v1::user_state_service_client::UserStateServiceClient;
 use tidings_rpc::{App, Environment, Health, Peer, Stack, policy::InvalidPolicy};
 
 use crate::{
     delivery::Deliveries,
     error::Error,
+    follower::Follower,
     keeper::Keeper,
     message_log::MessageLog,
     service::{Api, AuditRpcs},
@@ -104,6 +110,7 @@ pub struct Service {
     /// The switch of its health.
     pub health: Health,
     sweeper: Sweeper,
+    follower: Follower,
     trail: Trail,
 }
 
@@ -131,6 +138,7 @@ pub fn build(
         deliveries: deliveries.clone(),
         interval: config.sweep_interval,
     };
+    let states = UserStateServiceClient::new(user.clone());
     let keeper = Keeper {
         pool,
         source: environment.source.clone(),
@@ -138,6 +146,11 @@ pub fn build(
         users: Users::new(user),
         log,
         deliveries,
+    };
+    let follower = Follower {
+        keeper: keeper.clone(),
+        states,
+        drain: environment.drain.clone(),
     };
     let api = Api {
         keeper,
@@ -156,6 +169,7 @@ pub fn build(
         stack,
         health,
         sweeper,
+        follower,
         trail,
     })
 }
@@ -165,7 +179,16 @@ impl Service {
     /// nobody delivers stays undelivered until somebody asks for it.
     #[must_use]
     pub fn background(&self) -> Vec<Background> {
-        let mut work: Vec<Background> = vec![Box::pin(self.sweeper.clone().run())];
+        let interval = self.sweeper.interval;
+        let mut work: Vec<Background> = vec![
+            Box::pin(self.sweeper.clone().run()),
+            Box::pin(self.follower.clone().run()),
+            Box::pin(departure::run(
+                self.follower.keeper.clone(),
+                self.sweeper.drain.clone(),
+                interval,
+            )),
+        ];
         work.extend(self.trail.background());
         work
     }

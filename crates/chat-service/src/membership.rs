@@ -97,6 +97,7 @@ impl Keeper {
                     Some(member) if member.role == role => {}
                     Some(_) => return Err(Error::AlreadyMember),
                     None => {
+                        self.check_blocks(tx, call.caller, &[user_id]).await?;
                         self.check_member_quota(circle, &audience)?;
                         let member = Member::new(user_id, role, self.source.now());
                         members::insert(tx, audience.id, circle.is_group(), std::slice::from_ref(&member)).await?;

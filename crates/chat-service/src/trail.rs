@@ -49,6 +49,7 @@ pub(crate) async fn record_changes(
             Change::ChatRemoved(chat_id) => event.subject(*chat_id),
             Change::MemberPut(member) => event.subject(member.user_id),
             Change::MemberRemoved { user_id, .. } => event.subject(*user_id),
+            Change::ChatBlocked { chat_id, .. } => event.subject(*chat_id),
             Change::AudienceRemoved => event,
         };
     }
@@ -62,7 +63,7 @@ pub(crate) async fn record_changes(
 fn chat_of(change: &Change) -> Option<ChatId> {
     match change {
         Change::ChatAdded(chat) | Change::ChatUpdated(chat) => Some(chat.chat_id),
-        Change::ChatRemoved(chat_id) => Some(*chat_id),
+        Change::ChatRemoved(chat_id) | Change::ChatBlocked { chat_id, .. } => Some(*chat_id),
         Change::MemberPut(_) | Change::MemberRemoved { .. } | Change::AudienceRemoved => None,
     }
 }
@@ -72,6 +73,7 @@ fn kind(change: &Change) -> &'static str {
         Change::ChatAdded(_) => "chat_added",
         Change::ChatUpdated(_) => "chat_updated",
         Change::ChatRemoved(_) => "chat_removed",
+        Change::ChatBlocked { .. } => "chat_blocked",
         Change::MemberPut(_) => "member_put",
         Change::MemberRemoved {
             removal: Removal::Removed,

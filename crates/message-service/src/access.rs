@@ -18,6 +18,8 @@ pub(crate) struct Access {
     /// A number of [`ChatRole`].
     pub(crate) role: i16,
     pub(crate) archived: bool,
+    /// Whether one of a direct chat's two users blocks the other.
+    pub(crate) blocked: bool,
     /// Until when the member is muted, if that is to come.
     pub(crate) muted_until: Option<OffsetDateTime>,
     pub(crate) last_sequence: i64,
@@ -34,7 +36,7 @@ impl Access {
             Self,
             r#"
             select
-                a.role as "role!", a.archived as "archived!",
+                a.role as "role!", a.archived as "archived!", a.blocked as "blocked!",
                 case when a.mute_end_time > clock_timestamp() then a.mute_end_time end as muted_until,
                 a.last_sequence as "last_sequence!", a.kept_sequence as "kept_sequence!",
                 a.first_sequence as "first_sequence!"
@@ -54,10 +56,13 @@ impl Access {
         i32::from(self.role) >= i32::from(ChatRole::Admin)
     }
 
-    /// Fails where nothing can be written: `CHAT_ARCHIVED`, `MEMBER_MUTED`.
+    /// Fails where nothing can be written: `CHAT_ARCHIVED`, `BLOCKED`, `MEMBER_MUTED`.
     pub(crate) fn check_writable(&self) -> Result<(), Problem> {
         if self.archived {
             return Err(Problem::new(ErrorReason::ChatArchived));
+        }
+        if self.blocked {
+            return Err(Problem::new(ErrorReason::Blocked));
         }
         self.muted_until.map_or(Ok(()), |until| Err(send::muted(until)))
     }

@@ -169,6 +169,7 @@ mod tests {
         Access {
             role: 1,
             archived: false,
+            blocked: false,
             muted_until: None,
             last_sequence: last,
             kept_sequence: kept,

@@ -2,7 +2,7 @@ use prost::Message as _;
 use tidings_ids::UserId;
 use tidings_proto_common::v1::{ChatHistory, ChatKind, RemovalReason};
 use tidings_proto_message::v1::{
-    AudienceChange, AudienceMemberRemoved, AudienceRemoved, ChatFacts, ChatRemoved, MemberPut,
+    AudienceChange, AudienceMemberRemoved, AudienceRemoved, ChatBlocked, ChatFacts, ChatRemoved, MemberPut,
     audience_change::Kind as Told,
 };
 use time::OffsetDateTime;
@@ -33,6 +33,10 @@ pub(crate) fn audience_change(number: i64, actor: UserId, now: OffsetDateTime, c
                 reason: reason.into(),
             })
         }
+        Change::ChatBlocked { chat_id, blocked } => Told::ChatBlocked(ChatBlocked {
+            chat_id: chat_id.to_string(),
+            blocked: *blocked,
+        }),
         Change::AudienceRemoved => Told::AudienceRemoved(AudienceRemoved {}),
     };
     let change = AudienceChange {

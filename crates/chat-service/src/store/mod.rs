@@ -3,6 +3,9 @@
 pub(crate) mod audiences;
 pub(crate) mod chats;
 pub(crate) mod creators;
+pub(crate) mod departures;
 pub(crate) mod groups;
 pub(crate) mod members;
 pub(crate) mod outbox;
+pub(crate) mod pairs;
+pub(crate) mod user_feed;

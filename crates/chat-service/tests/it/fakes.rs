@@ -161,10 +161,20 @@ impl FakeLog {
                     members.remove(&removed.user_id).expect("only a member is removed");
                 }
                 Kind::AudienceRemoved(_) => members.clear(),
-                Kind::ChatAdded(_) | Kind::ChatUpdated(_) | Kind::ChatRemoved(_) => {}
+                Kind::ChatAdded(_) | Kind::ChatUpdated(_) | Kind::ChatRemoved(_) | Kind::ChatBlocked(_) => {}
             }
         }
         members
+    }
+
+    /// Whether nothing can be sent in a direct chat.
+    pub async fn blocked(&self, chat_id: &str) -> bool {
+        let changes = self.changes(chat_id).await;
+        let last = changes.into_iter().rev().find_map(|change| match change.kind {
+            Some(Kind::ChatBlocked(told)) => Some(told.blocked),
+            _ => None,
+        });
+        last.unwrap_or(false)
     }
 
     async fn chats(&self, audience_id: &str) -> Vec<String> {
@@ -174,7 +184,7 @@ impl FakeLog {
                 Kind::ChatAdded(chat) => chats.push(chat.chat_id),
                 Kind::ChatRemoved(removed) => chats.retain(|chat_id| *chat_id != removed.chat_id),
                 Kind::AudienceRemoved(_) => chats.clear(),
-                Kind::ChatUpdated(_) | Kind::MemberPut(_) | Kind::MemberRemoved(_) => {}
+                Kind::ChatUpdated(_) | Kind::MemberPut(_) | Kind::MemberRemoved(_) | Kind::ChatBlocked(_) => {}
             }
         }
         chats
@@ -219,6 +229,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::MemberPut(_) => "member_put",
         Kind::MemberRemoved(_) => "member_removed",
         Kind::AudienceRemoved(_) => "audience_removed",
+        Kind::ChatBlocked(_) => "chat_blocked",
     }
 }
 

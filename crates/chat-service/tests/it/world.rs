@@ -23,12 +23,17 @@ use tidings_proto_chat::v1::{
 };
 use tidings_proto_common::v1::{ChatRole, ErrorReason, Permission};
 use tidings_proto_message::v1::membership_log_service_server::MembershipLogServiceServer;
-use tidings_proto_user::v1::user_service_server::UserServiceServer;
+use tidings_proto_user::v1::{
+    user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
+};
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::fakes::{FakeLog, FakeUsers};
+use crate::{
+    fakes::{FakeLog, FakeUsers},
+    feed::FakeFeed,
+};
 
 pub const MEMBER: ChatRole = ChatRole::Member;
 pub const ADMIN: ChatRole = ChatRole::Admin;
@@ -38,6 +43,7 @@ pub const OWNER: ChatRole = ChatRole::Owner;
 pub struct World {
     pub users: FakeUsers,
     pub log: FakeLog,
+    pub feed: FakeFeed,
     pub source: Source,
     database: Database,
     key: EncodingKey,
@@ -76,6 +82,7 @@ impl World {
         let mut world = Self {
             users: FakeUsers::default(),
             log: FakeLog::default(),
+            feed: FakeFeed::default(),
             source,
             database: Database::create(&[MIGRATIONS]).await,
             key: EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref()),
@@ -94,25 +101,39 @@ impl World {
     pub fn restart(&mut self, sweeps: bool) {
         self.drain.begin();
         self.drain = Drain::new();
+        let service = self.service();
+        if sweeps {
+            self.background(&service);
+        }
+        self.slot = Slot::new();
+        self.slot.fill(service.stack);
+    }
+
+    /// Another process beside the one in place, of which only the work is seen that it does on its own.
+    pub fn begin_beside(&self) {
+        self.background(&self.service());
+    }
+
+    fn background(&self, service: &tidings_chat_service::Service) {
+        for work in service.background() {
+            self.drain.spawn(work);
+        }
+    }
+
+    fn service(&self) -> tidings_chat_service::Service {
         let environment = self.environment(tidings_authn::Service::Chat);
         let user = self.fake(tidings_authn::Service::User, |app| {
             app.descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET)
                 .add(UserServiceServer::new(self.users.clone()))
+                .add(UserStateServiceServer::new(self.feed.clone()))
         });
         let message = self.fake(tidings_authn::Service::Message, |app| {
             app.descriptors(tidings_proto_message::FILE_DESCRIPTOR_SET)
                 .add(MembershipLogServiceServer::new(self.log.clone()))
         });
         let pool = self.database.pool_as(Schema::Chats);
-        let service = tidings_chat_service::build(&environment, self.config.clone(), pool, user, message)
-            .expect("every RPC has a policy");
-        if sweeps {
-            for work in service.background() {
-                self.drain.spawn(work);
-            }
-        }
-        self.slot = Slot::new();
-        self.slot.fill(service.stack);
+        tidings_chat_service::build(&environment, self.config.clone(), pool, user, message)
+            .expect("every RPC has a policy")
     }
 
     fn environment(&self, service: tidings_authn::Service) -> Environment {

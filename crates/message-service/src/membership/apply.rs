@@ -134,6 +134,11 @@ async fn apply_change(
             }
         }
         Change::AudienceRemoved => remove_audience(tx, audience_id, change, piece).await,
+        Change::ChatBlocked { chat_id, blocked } => {
+            pieces::set_blocked(tx, audience_id, *chat_id, *blocked).await?;
+            piece.left = piece.left.saturating_sub(1);
+            Ok(true)
+        }
     }
 }
 

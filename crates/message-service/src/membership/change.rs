@@ -25,6 +25,11 @@ pub(crate) enum Change {
         reason: i16,
     },
     AudienceRemoved,
+    /// Whether one of a direct chat's users blocks the other.
+    ChatBlocked {
+        chat_id: ChatId,
+        blocked: bool,
+    },
 }
 
 /// All facts of a chat. Enums are their numbers.

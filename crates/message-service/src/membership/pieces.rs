@@ -237,6 +237,29 @@ pub(super) async fn update_chat(
     Ok(true)
 }
 
+/// Says whether anything can be sent in the chat. The row's lock puts it before or after each send.
+pub(super) async fn set_blocked(
+    tx: &mut PgConnection,
+    audience_id: AudienceId,
+    chat_id: ChatId,
+    blocked: bool,
+) -> Result<(), Error> {
+    let done = sqlx::query!(
+        "update messages.chats
+         set blocked = $3
+         where chat_id = $1 and audience_id = $2",
+        chat_id.uuid(),
+        audience_id.uuid(),
+        blocked,
+    )
+    .execute(tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        tracing::warn!(%chat_id, %audience_id, "a block in a chat that is not there was passed over");
+    }
+    Ok(())
+}
+
 /// The next chat of the audience whose end is not wholly written.
 pub(super) async fn next_chat(tx: &mut PgConnection, audience_id: AudienceId) -> Result<Option<ChatId>, Error> {
     let chat_id = sqlx::query_scalar!(

@@ -39,7 +39,7 @@ impl Item {
     }
 }
 
-/// What became of a message. The numbers are those of `0005_send.sql`.
+/// What became of a message. The numbers are those of `0005_send.sql` and `0007_blocked_chats.sql`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// 0: it is stored, at this place.
@@ -69,6 +69,8 @@ pub(crate) enum Outcome {
     MayNotRespond,
     /// 15: the type that was named is not what the attachments make.
     WrongType,
+    /// 16: one of a direct chat's users blocks the other.
+    Blocked,
 }
 
 /// Responses that one message may have.
@@ -84,6 +86,7 @@ impl Outcome {
             Self::RequestIdReused => R::RequestIdReused,
             Self::NotFound => return Problem::not_found(),
             Self::Archived => R::ChatArchived,
+            Self::Blocked => R::Blocked,
             Self::Muted { until } => return muted(*until),
             Self::SlowMode { wait } => return Problem::new(R::SlowMode).retry_after(*wait),
             Self::StateUnsuitable => R::StateUnsuitable,

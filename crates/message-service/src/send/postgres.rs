@@ -175,6 +175,7 @@ fn outcome(row: &Row) -> Option<Outcome> {
         13 => Outcome::TooManyResponses,
         14 => Outcome::MayNotRespond,
         15 => Outcome::WrongType,
+        16 => Outcome::Blocked,
         _ => return None,
     })
 }

@@ -132,6 +132,10 @@ impl Field<'_> {
             Some(Kind::MemberPut(put)) => self.member(put).map(Change::MemberPut),
             Some(Kind::MemberRemoved(removed)) => self.removal(removed),
             Some(Kind::AudienceRemoved(_)) => Some(Change::AudienceRemoved),
+            Some(Kind::ChatBlocked(told)) => self.id("chat_blocked.chat_id", &told.chat_id).map(|chat_id| {
+                let blocked = told.blocked;
+                Change::ChatBlocked { chat_id, blocked }
+            }),
             None => {
                 self.add("kind", "must be a known kind");
                 None

@@ -2,6 +2,7 @@
 
 mod activity;
 mod attachments;
+mod blocked;
 mod edits;
 mod interleavings;
 mod lists;

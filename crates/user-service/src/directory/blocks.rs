@@ -68,6 +68,11 @@ impl Directory {
         blocks::page_of_blocker(&self.pool, blocker, after, limit).await
     }
 
+    /// A page of all users whose deletion is final.
+    pub(crate) async fn deleted_after(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserId>, Error> {
+        users::deleted_for_good(&self.pool, after, limit).await
+    }
+
     /// A page of all blocks, and the number of the newest entry of the feed that is in it for certain.
     pub(crate) async fn blocks_after(&self, after: blocks::Cursor, limit: u32) -> Result<(i64, Vec<UserBlock>), Error> {
         // Before the page, so that the page has all up to there.

@@ -3,8 +3,8 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt as _};
 use tidings_ids::UserId;
 use tidings_proto_user::v1::{
-    ListBlocksRequest, ListBlocksResponse, WatchUserStatesRequest, WatchUserStatesResponse,
-    user_state_service_server::UserStateService,
+    ListBlocksRequest, ListBlocksResponse, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchUserStatesRequest,
+    WatchUserStatesResponse, user_state_service_server::UserStateService,
 };
 use tidings_rpc::Problem;
 use tonic::{Request, Response, Status};
@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::Rpcs;
 use crate::feed;
 
+const LIST_DELETED_USERS: &str = "tidings.user.v1.UserStateService/ListDeletedUsers";
 const LIST_BLOCKS: &str = "tidings.user.v1.UserStateService/ListBlocks";
 
 #[tonic::async_trait]
@@ -31,6 +32,28 @@ impl UserStateService for Rpcs {
         Ok(Response::new(
             frames.map(|frame| frame.map(Into::into).map_err(Status::from)).boxed(),
         ))
+    }
+
+    async fn list_deleted_users(
+        &self,
+        request: Request<ListDeletedUsersRequest>,
+    ) -> Result<Response<ListDeletedUsersResponse>, Status> {
+        let request = request.into_inner();
+        let nobody = UserId::from_uuid(uuid::Uuid::nil());
+        let page = self.page(
+            nobody,
+            LIST_DELETED_USERS,
+            b"",
+            request.page_size,
+            &request.page_token,
+        )?;
+        let after = page.after().map(UserId::from_uuid);
+        let mut user_ids = self.directory.deleted_after(after, page.limit()).await?;
+        let next_page_token = self.next_page_token(&page, &mut user_ids, |last| last.uuid().as_bytes().to_vec());
+        Ok(Response::new(ListDeletedUsersResponse {
+            user_ids: user_ids.iter().map(ToString::to_string).collect(),
+            next_page_token,
+        }))
     }
 
     async fn list_blocks(&self, request: Request<ListBlocksRequest>) -> Result<Response<ListBlocksResponse>, Status> {

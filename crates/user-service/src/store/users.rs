@@ -117,6 +117,25 @@ pub async fn rank<'e>(
     Ok(seen.map(|user| user.rank))
 }
 
+/// The users whose deletion is final, after this one in order of id.
+pub async fn deleted_for_good<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, Error> {
+    let users = sqlx::query_scalar!(
+        "select user_id
+         from users.users
+         where user_id > $1
+           and deletion_final
+         order by user_id
+         limit $2",
+        after.map_or(Uuid::nil(), UserId::uuid),
+        i64::from(limit),
+    );
+    Ok(users.fetch_all(executor).await?)
+}
+
 /// Changes a profile, and its revision.
 pub async fn update_profile(tx: &mut PgConnection, user_id: UserId, change: &ProfileChange) -> Result<(), Error> {
     let update = sqlx::query!(
