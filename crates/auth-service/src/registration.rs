@@ -17,6 +17,7 @@
 //! the others; then the user service discards the user who had it and creates the one who has it ([`settle`]).
 
 use secrecy::SecretString;
+use tidings_audit::{Actor, Event};
 use tidings_db::{Schema, requests, transaction};
 use tidings_ids::UserId;
 use time::Duration;
@@ -31,7 +32,9 @@ use crate::{
         claims::{self, NewClaim},
         mails,
         registrations::{self, State},
+        user_states,
     },
+    trail,
     users::{NewUser, Refused},
 };
 
@@ -117,7 +120,7 @@ pub(crate) async fn register(
 }
 
 /// The user of an earlier call with this `request_id` that came to its end.
-async fn repeated(auth: &Auth, call: Option<&Repeatable>) -> Result<Option<UserId>, Error> {
+pub(crate) async fn repeated(auth: &Auth, call: Option<&Repeatable>) -> Result<Option<UserId>, Error> {
     let Some(user_id) = auth
         .earlier(call)
         .await?
@@ -265,7 +268,10 @@ async fn try_store_credential(
                 _ => Err(Error::Conflict),
             };
         }
+        // Whoever had the name until a moment ago has it here still, until the feed is read.
+        user_states::take_stale_name(&mut *tx, account.username, user_id, !concealed).await?;
         accounts::insert(&mut *tx, &account, now).await?;
+        trail::record(&mut *tx, &registered(auth, user_id, terms)).await?;
         if concealed {
             let claim = NewClaim {
                 user_id,
@@ -283,6 +289,16 @@ async fn try_store_credential(
     })?;
     auth.wake.mails.notify_one();
     Ok(())
+}
+
+/// What the audit trail is told of a new account.
+fn registered(auth: &Auth, user_id: UserId, terms: Terms) -> Event {
+    let (event, by) = match terms {
+        Terms::Public(_) => (trail::event(auth, "auth.register"), Actor::Anonymous),
+        Terms::Operator(Holder::Admin) => (trail::event(auth, "auth.create_admin"), Actor::Operator),
+        Terms::Operator(Holder::Bot) => (trail::event(auth, "auth.ensure_bot"), Actor::Operator),
+    };
+    event.actor(by).subject(user_id)
 }
 
 /// Makes the user active where that is due, and answers.
@@ -337,7 +353,7 @@ async fn settle(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
 }
 
 /// Gives an intent up. What fails here is made good by the sweeper.
-async fn give_up(auth: &Auth, user_id: UserId, discarded: bool) {
+pub(crate) async fn give_up(auth: &Auth, user_id: UserId, discarded: bool) {
     if let Err(error) = registrations::fail(&auth.pool, user_id, discarded, auth.now()).await {
         tracing::warn!(%error, %user_id, "a registration could not be given up yet");
     }

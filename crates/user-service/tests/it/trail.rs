@@ -5,7 +5,8 @@ use std::time::Duration;
 use tidings_ids::RoleId;
 use tidings_proto_common::v1::{AuditActorKind, AuditEvent, AuditOutcome, ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
-    AssignRoleRequest, CreateRoleRequest, ListAuditEventsRequest, UpdateUserRequest, VerifyAuditChainRequest,
+    AssignRoleRequest, ChangeUserEmailRequest, CreateRoleRequest, DiscardUserRequest, ListAuditEventsRequest,
+    UpdateUserRequest, VerifyAuditChainRequest,
 };
 
 use crate::support::{Actor, World, reason};
@@ -164,5 +165,58 @@ async fn only_who_may_read_the_trail_reads_it() {
             reason(audit.verify_audit_chain(auditor.asks(request)).await),
             R::FieldInvalid
         );
+    }
+}
+
+/// What auth has provided, by RPC.
+async fn provided(world: &World, rpc: &str) -> i64 {
+    sqlx::query_scalar("select count(*) from users.audit_events where action like '%ProvisioningService/' || $1")
+        .bind(rpc)
+        .fetch_one(&world.pool())
+        .await
+        .expect("read")
+}
+
+#[tokio::test]
+async fn what_auth_has_provided_is_in_the_trail_once() {
+    let world = World::begin().await;
+    let pending = world.registration("ada");
+    for _ in 0..2 {
+        world
+            .provisioning()
+            .create_user(pending.clone())
+            .await
+            .expect("created or repeated");
+    }
+    let discard = DiscardUserRequest {
+        user_id: pending.user_id.clone(),
+    };
+    for _ in 0..2 {
+        world
+            .provisioning()
+            .discard_user(discard.clone())
+            .await
+            .expect("discarded");
+    }
+    let eve = world.register("eve", &[]).await;
+    let change = ChangeUserEmailRequest {
+        user_id: eve.user_id.to_string(),
+        email: "eve@example.com".to_owned(),
+        revision: 7,
+    };
+    for _ in 0..2 {
+        world
+            .provisioning()
+            .change_user_email(change.clone())
+            .await
+            .expect("changed");
+    }
+    for (rpc, count) in [
+        ("CreateUser", 2),
+        ("DiscardUser", 1),
+        ("ActivateUser", 1),
+        ("ChangeUserEmail", 1),
+    ] {
+        assert_eq!(provided(&world, rpc).await, count, "{rpc}");
     }
 }
