@@ -17,7 +17,7 @@ use tidings_proto_user::v1::{
     ActivateUserRequest, ActivateUserResponse, BatchGetUserStatesRequest, BatchGetUserStatesResponse,
     ChangeUserEmailRequest, ChangeUserEmailResponse, CheckAuthorityRequest, CheckAuthorityResponse, CreateUserRequest,
     CreateUserResponse, DeleteBotRequest, DeleteBotResponse, DiscardUserRequest, DiscardUserResponse,
-    GetExternalUserRequest, GetExternalUserResponse, ListBlocksRequest, ListBlocksResponse, SetLoggedInRequest,
+    GetExternalUserRequest, GetExternalUserResponse, ListBlocksRequest, ListBlocksResponse, ListDeletedUsersRequest, ListDeletedUsersResponse, SetLoggedInRequest,
     SetLoggedInResponse, UserState, UserStateBatch, UserStatus, WatchUserStatesRequest, WatchUserStatesResponse,
     provisioning_service_server::ProvisioningService, user_state_service_server::UserStateService,
     watch_user_states_response::Frame,
@@ -427,6 +427,13 @@ impl UserStateService for FakeUsers {
     async fn list_blocks(&self, _: Request<ListBlocksRequest>) -> Result<Response<ListBlocksResponse>, Status> {
         // Nobody blocks anybody here.
         Ok(Response::new(ListBlocksResponse::default()))
+    }
+
+    async fn list_deleted_users(
+        &self,
+        _: Request<ListDeletedUsersRequest>,
+    ) -> Result<Response<ListDeletedUsersResponse>, Status> {
+        Err(Status::unimplemented("auth does not ask"))
     }
 }
 
