@@ -232,6 +232,7 @@ async fn login(client: &Client, username: &str, password: &str) -> Result<LoginR
         identifier: username.to_owned(),
         password: password.to_owned(),
         device_label: "tidings-load".to_owned(),
+        ..LoginRequest::default()
     };
     let answer = client
         .call("Login", &request, |channel, request| async move {

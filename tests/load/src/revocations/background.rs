@@ -59,7 +59,9 @@ async fn send(stage: Arc<Stage>, node: Channel, mut user: User, stopped: watch::
         match messages.send_message(authorized(request, &user.access_token)).await {
             Ok(_) => sends += 1,
             // A token lives ten minutes.
-            Err(status) if status.code() == Code::Unauthenticated => user.access_token = stage.log_in(&user).await?,
+            Err(status) if status.code() == Code::Unauthenticated => {
+                user.access_token = stage.log_in(&user).await?.access_token;
+            }
             Err(status) => return Err(status).context("a sender of the load was refused"),
         }
     }

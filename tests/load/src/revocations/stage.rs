@@ -6,7 +6,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use tidings_ids::{Source, kind};
-use tidings_proto_auth::v1::{LoginRequest, RegisterRequest, auth_service_client::AuthServiceClient};
+use tidings_proto_auth::v1::{LoginRequest, LoginResponse, RegisterRequest, auth_service_client::AuthServiceClient};
 use tidings_proto_chat::v1::{CreateConversationRequest, chat_service_client::ChatServiceClient};
 use tidings_proto_common::v1::Permission;
 use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest, role_service_client::RoleServiceClient};
@@ -41,6 +41,7 @@ pub struct User {
     pub email: String,
     pub password: String,
     pub access_token: String,
+    pub login_session_id: String,
     pub chat_id: String,
 }
 
@@ -55,10 +56,8 @@ impl Stage {
             source: Source::system(),
         };
         let admin = &options.admin;
-        stage.admin_token = stage
-            .token_of(&admin.username, &admin.password)
-            .await
-            .context("the administrator cannot log in")?;
+        let session = stage.session_of(&admin.username, &admin.password).await;
+        stage.admin_token = session.context("the administrator cannot log in")?.access_token;
         let create = CreateRoleRequest {
             name: format!("measured-{}", stage.fresh()),
             permissions: vec![Permission::UsersReadPrivate.into()],
@@ -81,6 +80,7 @@ impl Stage {
             email: format!("{username}@load.invalid"),
             password: format!("correct horse {username}"),
             access_token: String::new(),
+            login_session_id: String::new(),
             chat_id: String::new(),
             username,
         };
@@ -100,7 +100,9 @@ impl Stage {
         };
         let assign = authorized(assign, &self.admin_token);
         RoleServiceClient::new(self.gateway.clone()).assign_role(assign).await?;
-        user.access_token = self.log_in(&user).await?;
+        let session = self.log_in(&user).await?;
+        user.access_token = session.access_token;
+        user.login_session_id = session.login_session_id;
         Ok(user)
     }
 
@@ -121,18 +123,18 @@ impl Stage {
     }
 
     /// Another login session of a user.
-    pub async fn log_in(&self, user: &User) -> Result<String> {
-        self.token_of(&user.username, &user.password).await
+    pub async fn log_in(&self, user: &User) -> Result<LoginResponse> {
+        self.session_of(&user.username, &user.password).await
     }
 
-    async fn token_of(&self, identifier: &str, password: &str) -> Result<String> {
+    async fn session_of(&self, identifier: &str, password: &str) -> Result<LoginResponse> {
         let login = LoginRequest {
             identifier: identifier.to_owned(),
             password: password.to_owned(),
             ..LoginRequest::default()
         };
         let answer = AuthServiceClient::new(self.gateway.clone()).login(login).await?;
-        Ok(answer.into_inner().access_token)
+        Ok(answer.into_inner())
     }
 
     pub fn request_id(&self) -> String {

@@ -2,12 +2,13 @@ use std::fmt;
 
 use anyhow::{Context as _, Result};
 use tidings_proto_auth::v1::{
-    LogoutAllRequest, LogoutRequest, RequestPasswordResetRequest, ResetPasswordRequest,
-    auth_service_client::AuthServiceClient, credential_service_client::CredentialServiceClient,
+    ChangePasswordRequest, LogoutAllRequest, LogoutRequest, RequestPasswordResetRequest, ResetPasswordRequest,
+    RevokeLoginSessionRequest, auth_service_client::AuthServiceClient,
+    credential_service_client::CredentialServiceClient, login_session_service_client::LoginSessionServiceClient,
 };
 use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_user::v1::{
-    SuspendUserRequest, UnassignRoleRequest, role_service_client::RoleServiceClient,
+    DeleteUserRequest, SuspendUserRequest, UnassignRoleRequest, role_service_client::RoleServiceClient,
     user_service_client::UserServiceClient,
 };
 
@@ -20,10 +21,16 @@ pub enum Way {
     Logout,
     /// `LogoutAll`, from another login session.
     LogoutAll,
+    /// `RevokeLoginSession`, from another login session.
+    LoginSessionRevoked,
+    /// `ChangePassword`, from another login session, which goes on.
+    PasswordChange,
     /// `ResetPassword`, by the token that was mailed.
     PasswordReset,
     /// `SuspendUser`, by an administrator.
     Suspension,
+    /// `DeleteUser`, by oneself.
+    Deletion,
     /// `UnassignRole`, by an administrator: the token's permissions are too many from then on.
     RoleRemoval,
 }
@@ -35,8 +42,11 @@ impl Way {
         let all = [
             Self::Logout,
             Self::LogoutAll,
+            Self::LoginSessionRevoked,
+            Self::PasswordChange,
             Self::PasswordReset,
             Self::Suspension,
+            Self::Deletion,
             Self::RoleRemoval,
         ];
         all.into_iter()
@@ -48,16 +58,18 @@ impl Way {
     #[must_use]
     pub fn refusal(self) -> ErrorReason {
         match self {
-            Self::Logout | Self::LogoutAll | Self::PasswordReset | Self::Suspension => ErrorReason::LoginSessionRevoked,
             // A new token has the permissions that are left.
             Self::RoleRemoval => ErrorReason::TokenInvalid,
+            _ => ErrorReason::LoginSessionRevoked,
         }
     }
 
     /// What has to be done before the end itself.
     pub(super) async fn prepare(self, stage: &Stage, user: &User) -> Result<Prepared> {
         match self {
-            Self::LogoutAll => Ok(Prepared::Other(stage.log_in(user).await?)),
+            Self::LogoutAll | Self::LoginSessionRevoked | Self::PasswordChange => {
+                Ok(Prepared::Other(stage.log_in(user).await?.access_token))
+            }
             Self::PasswordReset => {
                 let request = RequestPasswordResetRequest {
                     email: user.email.clone(),
@@ -69,7 +81,7 @@ impl Way {
                 let folder = stage.mail_dir.as_deref().context("no folder of mails is named")?;
                 Ok(Prepared::Token(token_mailed_to(folder, &user.email).await?))
             }
-            Self::Logout | Self::Suspension | Self::RoleRemoval => Ok(Prepared::Nothing),
+            Self::Logout | Self::Suspension | Self::Deletion | Self::RoleRemoval => Ok(Prepared::Nothing),
         }
     }
 
@@ -84,6 +96,27 @@ impl Way {
             (Self::LogoutAll, Prepared::Other(other)) => {
                 let logout = authorized(LogoutAllRequest { keep_current: true }, &other);
                 AuthServiceClient::new(gateway()).logout_all(logout).await?;
+            }
+            (Self::LoginSessionRevoked, Prepared::Other(other)) => {
+                let revoke = RevokeLoginSessionRequest {
+                    login_session_id: user.login_session_id.clone(),
+                    request_id: stage.request_id(),
+                    ..RevokeLoginSessionRequest::default()
+                };
+                let revoke = authorized(revoke, &other);
+                LoginSessionServiceClient::new(gateway())
+                    .revoke_login_session(revoke)
+                    .await?;
+            }
+            (Self::PasswordChange, Prepared::Other(other)) => {
+                let change = ChangePasswordRequest {
+                    current_password: user.password.clone(),
+                    new_password: format!("another {}", user.password),
+                    request_id: stage.request_id(),
+                    ..ChangePasswordRequest::default()
+                };
+                let change = authorized(change, &other);
+                CredentialServiceClient::new(gateway()).change_password(change).await?;
             }
             (Self::PasswordReset, Prepared::Token(token)) => {
                 let reset = ResetPasswordRequest {
@@ -102,6 +135,14 @@ impl Way {
                 let suspend = authorized(suspend, &stage.admin_token);
                 UserServiceClient::new(gateway()).suspend_user(suspend).await?;
             }
+            (Self::Deletion, _) => {
+                let delete = DeleteUserRequest {
+                    request_id: stage.request_id(),
+                    ..DeleteUserRequest::default()
+                };
+                let delete = authorized(delete, &user.access_token);
+                UserServiceClient::new(gateway()).delete_user(delete).await?;
+            }
             (Self::RoleRemoval, _) => {
                 let unassign = UnassignRoleRequest {
                     role_id: stage.role_id.clone(),
@@ -111,7 +152,9 @@ impl Way {
                 let unassign = authorized(unassign, &stage.admin_token);
                 RoleServiceClient::new(gateway()).unassign_role(unassign).await?;
             }
-            (Self::LogoutAll | Self::PasswordReset, _) => anyhow::bail!("{self} was not prepared"),
+            (Self::LogoutAll | Self::LoginSessionRevoked | Self::PasswordChange | Self::PasswordReset, _) => {
+                anyhow::bail!("{self} was not prepared")
+            }
         }
         Ok(())
     }
@@ -131,8 +174,11 @@ impl fmt::Display for Way {
         f.pad(match self {
             Self::Logout => "logout",
             Self::LogoutAll => "logout of all others",
+            Self::LoginSessionRevoked => "login session revoked",
+            Self::PasswordChange => "password change",
             Self::PasswordReset => "password reset",
             Self::Suspension => "suspension",
+            Self::Deletion => "deletion",
             Self::RoleRemoval => "role removal",
         })
     }
