@@ -1,4 +1,4 @@
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path};
 
 use lettre::{
     Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
@@ -7,13 +7,9 @@ use lettre::{
         header::{ContentTransferEncoding, ContentType},
     },
 };
-use secrecy::ExposeSecret as _;
 
-use super::text::Letter;
+use super::{smtp, text::Letter};
 use crate::{Config, InvalidSetting, MailTransport};
-
-/// How long one command of SMTP may take. A mail takes about six of them.
-const SMTP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sends mails.
 #[derive(Debug)]
@@ -64,12 +60,7 @@ impl Mailer {
                 })?;
                 Way::Folder(AsyncFileTransport::new(path))
             }
-            MailTransport::Smtp(url) => {
-                // The library's error is not shown: it may quote the URL with its password.
-                let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret())
-                    .map_err(|_| invalid("smtp-url", "must be such as `smtps://user:password@host:465`"))?;
-                Way::Smtp(builder.timeout(Some(SMTP_TIMEOUT)).build())
-            }
+            MailTransport::Smtp(server) => Way::Smtp(smtp::connect(server)?),
         };
         Ok(Self { from, way })
     }

@@ -1,13 +1,70 @@
 use std::time::Duration;
 
-use tidings_auth_service::{Config, MailTransport, build};
+use tidings_auth_service::{Config, MailTransport, SmtpServer, build};
+use tidings_rpc::testing::Authority;
 
-use crate::world::{World, eventually};
+use crate::{
+    smtp::{Begin, Sink},
+    world::{World, eventually},
+};
+
+fn smtp(url: &str, authority: Option<&str>) -> MailTransport {
+    MailTransport::Smtp(SmtpServer {
+        url: url.into(),
+        authorities: authority.map(|pem| pem.as_bytes().to_vec()),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_leaves_by_tls_to_a_server_that_is_who_it_should_be() {
+    let authority = Authority::new();
+    for (begin, url) in [(Begin::Tls, "smtps://localhost:PORT"), (Begin::Plain, "smtp://localhost:PORT?tls=required")] {
+        let sink = Sink::open(&authority, begin).await;
+        let url = url.replace("PORT", &sink.port().to_string());
+        let trusting = smtp(&url, Some(authority.certificate()));
+        let world = World::with(|config| Config {
+            mail: trusting,
+            ..config
+        })
+        .await;
+        world.register("ada").await.expect("registered");
+        world.ask_reset("ada@example.org", "").await.expect("asked");
+        eventually("the mail is delivered", async || sink.mails() == 1).await;
+        assert!(sink.newest().contains("token="), "it has the token");
+        assert_eq!(sink.in_the_open(), 0, "nothing of a mail was sent before TLS");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_trusted_or_offers_no_tls_gets_no_mail() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for (begin, url, trusted) in [
+        (Begin::Tls, "smtps://localhost:PORT", &other),
+        (Begin::PlainOnly, "smtp://localhost:PORT?tls=required", &authority),
+    ] {
+        let sink = Sink::open(&authority, begin).await;
+        let url = url.replace("PORT", &sink.port().to_string());
+        let transport = smtp(&url, Some(trusted.certificate()));
+        let world = World::with(|config| Config {
+            mail: transport,
+            ..config
+        })
+        .await;
+        world.register("ada").await.expect("registered");
+        world.ask_reset("ada@example.org", "").await.expect("asked");
+        eventually("it was tried", async || {
+            world.source.advance(Duration::from_secs(24 * 3_600));
+            attempts(&world).await >= 2
+        })
+        .await;
+        assert_eq!((sink.mails(), sink.in_the_open()), (0, 0));
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_cannot_be_sent_is_retried_then_parked_and_blocks_nobody() {
     // Nobody listens there: the connection is refused at once.
-    let dead = MailTransport::Smtp("smtp://127.0.0.1:1".into());
+    let dead = smtp("smtp://127.0.0.1:1", None);
     let world = World::with(|config| Config { mail: dead, ..config }).await;
     world.register("ada").await.expect("registered");
     world
@@ -124,13 +181,30 @@ async fn settings_that_cannot_work_are_refused_at_start_without_showing_secrets(
         })
         .starts_with("mail-from must be")
     );
-    let smtp = refused(Config {
-        mail: MailTransport::Smtp("ftp://user:hunter2@host".into()),
+    let refusal = refused(Config {
+        mail: smtp("ftp://user:hunter2@host", None),
         ..good.clone()
     });
     assert!(
-        smtp.starts_with("smtp-url must be") && !smtp.contains("hunter2"),
-        "{smtp}"
+        refusal.starts_with("smtp-url must be") && !refusal.contains("hunter2"),
+        "{refusal}"
+    );
+    let open = smtp("smtp://user:hunter2@mail.example.org:587", None);
+    let refusal = refused(Config {
+        mail: open,
+        ..good.clone()
+    });
+    assert!(
+        refusal.starts_with("smtp-url must be") && !refusal.contains("hunter2"),
+        "{refusal}"
+    );
+    let unsigned = smtp("smtps://mail.example.org", Some("no certificate"));
+    assert!(
+        refused(Config {
+            mail: unsigned,
+            ..good.clone()
+        })
+        .starts_with("smtp-ca-file must")
     );
     let folder = MailTransport::Folder("/dev/null/mails".into());
     assert!(refused(Config { mail: folder, ..good }).starts_with("mail-folder must be"));

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use secrecy::SecretString;
-use tidings_auth_service::MailTransport;
+use tidings_auth_service::{MailTransport, SmtpServer};
 
 use super::secret;
 
@@ -13,7 +13,8 @@ use super::secret;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailArgs {
-    /// A mail server: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`
+    /// A mail server: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`; without TLS only on
+    /// this machine
     #[arg(
         long,
         env = "TIDINGS_SMTP_URL",
@@ -32,6 +33,10 @@ pub struct MailArgs {
         conflicts_with = "mail_dir"
     )]
     smtp_url_file: Option<PathBuf>,
+
+    /// A certificate in PEM that the mail server's may be signed with, besides those that the system trusts
+    #[arg(long, env = "TIDINGS_SMTP_CA_FILE", value_name = "FILE", conflicts_with = "mail_dir")]
+    smtp_ca_file: Option<PathBuf>,
 
     /// Instead of sending mails, write them as files into this folder
     #[arg(long, env = "TIDINGS_MAIL_DIR", value_name = "FOLDER")]
@@ -54,7 +59,14 @@ impl MailArgs {
             return Ok(Some(MailTransport::Folder(folder.clone())));
         }
         let url = secret::resolve(self.smtp_url.as_ref(), self.smtp_url_file.as_deref(), "--smtp-url-file")?;
-        Ok(url.map(MailTransport::Smtp))
+        let Some(url) = url else { return Ok(None) };
+        let authorities = self.smtp_ca_file.as_deref().map(|file| {
+            std::fs::read(file).with_context(|| format!("--smtp-ca-file {} cannot be read", file.display()))
+        });
+        Ok(Some(MailTransport::Smtp(SmtpServer {
+            url,
+            authorities: authorities.transpose()?,
+        })))
     }
 
     /// How mails leave; where nothing is said, as files into a folder.
