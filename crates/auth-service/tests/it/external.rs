@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::{
     issuer::{Conduct, Issuer, Key, unsigned},
+    trail,
     world::{World, bytes, refusal},
 };
 
@@ -106,6 +107,8 @@ async fn an_id_token_is_a_login() {
         scene.claims_but(json!({"aud": ["web", "other"], "azp": "web", "preferred_username": "eve", "nonce": null}));
     let second = scene.exchange(&scene.token(&claims)).await.expect("exchanged");
     assert_eq!(second.user_id, first.user_id);
+    // An account and two login sessions.
+    assert_eq!(trail::done(&scene.world, "ExchangeExternalToken").await, 3);
     // It goes on like every login session, and no password opens the account.
     scene.world.refresh(&second.refresh_token, "").await.expect("refreshed");
     scene.world.logout(&second.access_token).await.expect("logged out");

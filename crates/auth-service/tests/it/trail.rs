@@ -24,6 +24,15 @@ async fn events(world: &World) -> Vec<(String, usize)> {
     events
 }
 
+/// How many effects of this RPC are in the trail.
+pub async fn done(world: &World, rpc: &str) -> i64 {
+    sqlx::query_scalar("select count(*) from auth.audit_events where action like '%/' || $1 and outcome = 1")
+        .bind(rpc)
+        .fetch_one(&world.pool)
+        .await
+        .expect("read")
+}
+
 fn expected(events: &[(&str, usize)]) -> Vec<(String, usize)> {
     events
         .iter()

@@ -3,7 +3,10 @@ use tidings_proto_common::v1::Permission;
 use tidings_proto_user::v1::UserStatus;
 use tonic::Status;
 
-use crate::world::{World, bearing, refusal};
+use crate::{
+    trail,
+    world::{World, bearing, refusal},
+};
 
 const BRING: Permission = Permission::UserTokensCreate;
 const LIST: Permission = Permission::UsersList;
@@ -62,6 +65,8 @@ async fn a_product_brings_its_users_in() {
     // She is known from then on, by her id alone.
     let again = world.user_token(&product, user("shop:1", "eve")).await.expect("found");
     assert!(!again.created && again.user_id == first.user_id && again.login_session_id != first.login_session_id);
+    // An account and two login sessions.
+    assert_eq!(trail::done(&world, "CreateUserToken").await, 3);
     world
         .refresh(&again.refresh_token, "")
         .await
