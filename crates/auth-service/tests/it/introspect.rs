@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tidings_proto_auth::v1::{IntrospectTokenRequest, IntrospectTokenResponse, LoginResponse, TokenKind};
+use tidings_proto_auth::v1::{
+    IntrospectTokenRequest, IntrospectTokenResponse, LoginResponse, RevokeApiKeyRequest, TokenKind,
+};
 use tidings_proto_common::v1::Permission;
 use tonic::Status;
 
@@ -59,7 +61,9 @@ async fn of_what_is_not_active_nothing_else_is_said() {
     let ended = world.login("ada").await.expect("logged in");
     world.logout(&ended.access_token).await.expect("logged out");
     let inactive = IntrospectTokenResponse::default();
-    let forged = format!("{}A", &next.access_token[..next.access_token.len() - 1]);
+    let (signed, end) = next.access_token.split_at(next.access_token.len() - 20);
+    let flipped = if end.starts_with('x') { 'y' } else { 'x' };
+    let forged = format!("{signed}{flipped}{}", &end[1..]);
     let tokens = [
         "nonsense",
         &ada.refresh_token,
@@ -103,4 +107,59 @@ async fn only_who_holds_the_permission_may_ask() {
     let ada = world.holder("ada", &[Permission::CredentialsManage]).await;
     let refused = world.introspect(&ada, &ada.access_token).await;
     assert_eq!(refusal(refused), "PERMISSION_MISSING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_and_what_is_got_with_it_are_described_until_the_key_is_revoked() {
+    let world = World::open().await;
+    let operator = world.holder("boss", &[Permission::TokensIntrospect]).await;
+    let (manager, bot) = world.bot(&[Permission::ChatsCreate, Permission::UsersList]).await;
+    let (key, text) = world.key(&manager, &bot, &[Permission::ChatsCreate]).await;
+    let described = world.introspect(&operator, &text).await.expect("answered");
+    let expected = IntrospectTokenResponse {
+        active: true,
+        kind: TokenKind::ApiKey.into(),
+        user_id: bot.clone(),
+        permissions: vec![Permission::ChatsCreate.into()],
+        is_bot: true,
+        expire_time: key.expire_time,
+        api_key_id: key.api_key_id.clone(),
+        ..IntrospectTokenResponse::default()
+    };
+    assert_eq!(described, expected);
+    let exchanged = world.exchange(&text).await.expect("exchanged");
+    let described = world
+        .introspect(&operator, &exchanged.access_token)
+        .await
+        .expect("answered");
+    assert_eq!((described.active, described.kind()), (true, TokenKind::Access));
+    assert_eq!(
+        (&described.api_key_id, &*described.login_session_id),
+        (&key.api_key_id, "")
+    );
+
+    let inactive = IntrospectTokenResponse::default();
+    for damaged in [&text[..text.len() - 1], &format!("{text}A"), &text[4..]] {
+        assert_eq!(world.introspect(&operator, damaged).await.expect("answered"), inactive);
+    }
+    world.grant(&bot, &[]);
+    let described = world.introspect(&operator, &text).await.expect("answered");
+    assert!(
+        described.active && described.permissions.is_empty(),
+        "what it reaches now"
+    );
+    let revocation = RevokeApiKeyRequest {
+        user_id: bot.clone(),
+        api_key_id: key.api_key_id.clone(),
+        ..RevokeApiKeyRequest::default()
+    };
+    let revocation = bearing(revocation, &manager.access_token);
+    world
+        .service_accounts()
+        .revoke_api_key(revocation)
+        .await
+        .expect("revoked");
+    for token in [&text, &exchanged.access_token] {
+        assert_eq!(world.introspect(&operator, token).await.expect("answered"), inactive);
+    }
 }
