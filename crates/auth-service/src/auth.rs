@@ -25,6 +25,8 @@ pub(crate) struct Auth {
     pub throttle: Buckets,
     pub devices: DeviceTokens,
     pub issuers: crate::external::Issuers,
+    /// The password hash of accounts without a password, once it is needed.
+    pub unknowable: tokio::sync::OnceCell<String>,
     pub wake: Wake,
 }
 

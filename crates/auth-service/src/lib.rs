@@ -156,6 +156,7 @@ pub fn build(env: &Environment, config: Config, pool: Pool, user: Peer) -> Resul
         ),
         devices: device::DeviceTokens::new(&config.secret),
         issuers: external::Issuers::new(&config.external_issuers)?,
+        unknowable: tokio::sync::OnceCell::new(),
         wake: auth::Wake::new(),
         config,
         pool,

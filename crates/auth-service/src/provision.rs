@@ -55,12 +55,10 @@ pub(crate) enum Provided {
 
 /// Makes the account, or nothing at all.
 pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repeatable>) -> Result<Provided, Error> {
-    // Hashed before anything is stored: refused for overload, nothing has happened. Nobody ever learns the password.
-    let unknowable: [u8; 32] = auth.source().random();
-    let unknowable: String = unknowable.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Hashed before anything is stored: refused for overload, nothing has happened.
     let hash = auth
-        .passwords
-        .hash(SecretString::from(unknowable), auth.source())
+        .unknowable
+        .get_or_try_init(async || hash_of_nothing_known(auth).await)
         .await?;
     let user_id = match begin(auth, &newcomer.username, call).await? {
         Begun::Open(user_id) => user_id,
@@ -98,7 +96,7 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
         }
     }
     auth.crash_point(Step::UserCreated).await?;
-    let stored = store(auth, newcomer, user_id, &hash).await;
+    let stored = store(auth, newcomer, user_id, hash).await;
     match stored.as_ref().err().and_then(Error::constraint) {
         None => stored?,
         Some(_) => {
@@ -108,6 +106,14 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
     }
     auth.crash_point(Step::CredentialStored).await?;
     conclude(auth, user_id).await
+}
+
+/// The hash of a password that nobody ever learns. One does for all: logging in to such an account takes a hash as everywhere, and no
+/// password has it.
+async fn hash_of_nothing_known(auth: &Auth) -> Result<String, Error> {
+    let unknowable: [u8; 32] = auth.source().random();
+    let unknowable: String = unknowable.iter().map(|byte| format!("{byte:02x}")).collect();
+    auth.passwords.hash(SecretString::from(unknowable), auth.source()).await
 }
 
 /// Whether the user service has refused, and not merely failed to answer.

@@ -2,8 +2,9 @@
 //!
 //! What is fetched comes from the configuration or from the issuer's own discovery document, never from a request or a token.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::{Either, select};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
@@ -182,12 +183,6 @@ async fn ask(
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await?;
-    // It ends with the sender, which is dropped when this returns or is given up.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to an issuer broke");
-        }
-    });
     let authority = address.uri.authority().map_or("", http::uri::Authority::as_str);
     let path = address
         .uri
@@ -200,14 +195,24 @@ async fn ask(
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| FetchError::Document)?;
-    let response = sender.send_request(request).await?;
-    // A redirect is an answer like any other that is not the document.
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
+    let exchange = pin!(async move {
+        let response = sender.send_request(request).await?;
+        // A redirect is an answer like any other that is not the document.
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| FetchError::Body)?.to_bytes();
+        serde_json::from_slice(&body).map_err(|_| FetchError::Document)
+    });
+    // Driven here and not by a task of its own, so that giving up closes it.
+    match select(exchange, pin!(connection)).await {
+        Either::Left((document, _)) => document,
+        Either::Right((ended, exchange)) => {
+            ended?;
+            exchange.await
+        }
     }
-    let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-    let body = body.map_err(|_| FetchError::Body)?.to_bytes();
-    serde_json::from_slice(&body).map_err(|_| FetchError::Document)
 }
 
 #[cfg(test)]
