@@ -100,7 +100,7 @@ async fn one(world: &World, call: Call, n: usize, exists: bool) -> Sample {
     let seen = match call {
         Call::Login => {
             let request = LoginRequest {
-                identifier: if n % 2 == 0 { name } else { email },
+                identifier: if n.is_multiple_of(2) { name } else { email },
                 password: "not the password".to_owned(),
                 ..LoginRequest::default()
             };
