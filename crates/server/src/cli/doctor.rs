@@ -12,7 +12,9 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     database::Database,
     postgres::binaries::MAJOR_MIN,
-    settings::{AuthSecretArgs, DataArgs, DatabaseArgs, PostgresArgs, PublicListenArgs, SuiteSecretArgs},
+    settings::{
+        AuthSecretArgs, DataArgs, DatabaseArgs, PostgresArgs, PublicListenArgs, PublicTlsArgs, SuiteSecretArgs,
+    },
     suite::services::migrations,
 };
 
@@ -39,6 +41,8 @@ pub struct Doctor {
     postgres: PostgresArgs,
     #[command(flatten)]
     listen: PublicListenArgs,
+    #[command(flatten)]
+    public_tls: PublicTlsArgs,
     #[command(flatten)]
     suite_secret: SuiteSecretArgs,
     #[command(flatten)]
@@ -85,6 +89,12 @@ impl Doctor {
             Finding::new("auth secret", secret(self.auth_secret.check(), "dev makes its own")),
             Finding::new("port", self.port().await),
         ];
+        if let Some(tls) = self.public_tls.load(&Source::system()).transpose() {
+            let usable = tls
+                .map(|_| "can be used".to_owned())
+                .map_err(|error| format!("{error:#}"));
+            findings.push(Finding::new("certificate", usable));
+        }
         match self.look_at_database(&mut findings).await {
             Ok(()) => {}
             Err(error) => findings.push(Finding::new("database", Err::<String, _>(format!("{error:#}")))),
@@ -107,7 +117,10 @@ impl Doctor {
         match tokio::net::TcpListener::bind(address).await {
             Ok(_) => Ok(format!("{address} is free")),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                if answers(address).await {
+                if self.public_tls.is_set() {
+                    // Whose certificate it shows proves nothing here: it may be one that this machine does not trust.
+                    Ok(format!("{address} is taken, and not looked into through TLS"))
+                } else if answers(address).await {
                     Ok(format!("{address} is taken by a suite that answers"))
                 } else {
                     Err(format!(

@@ -134,13 +134,24 @@ impl PublicTlsArgs {
     ///
     /// When the files cannot be used.
     pub fn public(&self, source: &Source, drain: &Drain) -> Result<Option<PublicTls>> {
+        let tls = self.load(source)?;
+        if let Some(tls) = &tls {
+            drain.spawn(tls.clone().watch(RELOAD_INTERVAL, drain.clone()));
+        }
+        Ok(tls)
+    }
+
+    /// What the port would speak TLS with now, if anything is set.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be used.
+    pub fn load(&self, source: &Source) -> Result<Option<PublicTls>> {
         let (Some(cert), Some(key)) = (&self.public_tls_cert_file, &self.public_tls_key_file) else {
             return Ok(None);
         };
         let tls = PublicTls::load(cert.clone(), key.clone(), source.clone());
-        let tls = tls.context("cannot speak TLS with clients")?;
-        drain.spawn(tls.clone().watch(RELOAD_INTERVAL, drain.clone()));
-        Ok(Some(tls))
+        tls.context("cannot speak TLS with clients").map(Some)
     }
 }
 

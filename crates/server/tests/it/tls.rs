@@ -129,6 +129,37 @@ async fn dev_can_have_a_certificate_for_clients() {
 }
 
 #[tokio::test]
+async fn the_doctor_tells_of_a_certificate_that_cannot_be_used() {
+    let (_parent, path) = folder();
+    let certificates = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let files = authority
+        .service(Service::Gateway, Source::system().now())
+        .write(certificates.path(), &[])
+        .unwrap();
+    let address = free_address().to_string();
+    let examined = async || {
+        let arguments = [
+            "doctor",
+            "--listen",
+            &address,
+            "--data-dir",
+            path.to_str().unwrap(),
+            "--public-tls-cert-file",
+            files.cert.to_str().unwrap(),
+            "--public-tls-key-file",
+            files.key.to_str().unwrap(),
+        ];
+        String::from_utf8(crate::tidings::run(&arguments).await.stdout).unwrap()
+    };
+    let good = examined().await;
+    assert!(good.contains("ok   certificate"), "{good}");
+    fs::write(&files.key, "nothing").unwrap();
+    let bad = examined().await;
+    assert!(bad.contains("BAD  certificate") && bad.contains("key.pem"), "{bad}");
+}
+
+#[tokio::test]
 async fn a_certificate_for_clients_needs_its_key() {
     let address = free_address().to_string();
     let output = crate::tidings::run(&["dev", "--listen", &address, "--public-tls-cert-file", "cert.pem"]).await;
