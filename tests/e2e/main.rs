@@ -8,6 +8,7 @@ mod identity;
 mod isolation;
 mod journeys;
 mod matrix;
+mod programs;
 mod removal;
 mod revocation;
 mod tokens;

@@ -1,7 +1,7 @@
 use tidings_ids::{Source, UserId};
 use tidings_proto_auth::v1::{
     LoginRequest, LoginResponse, RegisterRequest, auth_service_client::AuthServiceClient,
-    credential_service_client::CredentialServiceClient,
+    credential_service_client::CredentialServiceClient, service_account_service_client::ServiceAccountServiceClient,
 };
 use tidings_proto_chat::v1::{
     AddMemberRequest, Chat, CreateChatRequest, CreateConversationRequest, CreateGroupRequest, OpenDirectChatRequest,
@@ -158,6 +158,7 @@ impl Actor {
     clients! {
         auth: AuthServiceClient, "login sessions";
         credentials: CredentialServiceClient, "credentials";
+        service_accounts: ServiceAccountServiceClient, "service accounts";
         users: UserServiceClient, "users";
         roles: RoleServiceClient, "roles";
         groups: GroupServiceClient, "groups";

@@ -2,6 +2,8 @@
 //! service, and services that are not who they should be (`reliability.md` B018, B019, B061 to B065, B102, B104).
 
 mod claim;
+mod cut;
+mod fields;
 mod forged;
 mod identities;
 
@@ -9,7 +11,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use prost_reflect::DynamicMessage;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidings_authn::Service;
 use tidings_proto_auth::v1::{LogoutRequest, RequestPasswordResetRequest};
 use tidings_proto_common::v1::{Authentication, ErrorReason, Permission};
@@ -175,10 +177,11 @@ async fn elsewhere(suite: &Suite, api: &Api, service: Service, valid: &str) -> V
 async fn claims(suite: &Suite) -> (Vec<Claim>, String) {
     let channel = suite.channel();
     let ada = Actor::register(&channel, "ada").await;
+    let admin = suite.administrator().await;
     let forge = Forge::set_up(suite).await;
     let mut claims = forged(&forge, &ada);
     claims.extend(malformed(&ada.access_token));
-    claims.extend(of_other_kinds(suite, &ada).await);
+    claims.extend(of_other_kinds(suite, &admin, &ada).await);
     claims.push(invalid(
         "an expired token",
         forge.expired(&ada),
@@ -196,7 +199,7 @@ async fn claims(suite: &Suite) -> (Vec<Claim>, String) {
     ));
 
     let promoted = Actor::register(&channel, "promoted").await;
-    promote(&suite.administrator().await, &promoted).await;
+    promote(&admin, &promoted).await;
     until_refused(suite, &promoted).await;
     let old = promoted.access_token.clone();
     claims.push(invalid(
@@ -250,7 +253,7 @@ async fn promote(admin: &Actor, user: &Actor) {
 }
 
 /// Secrets of other kinds, all of them genuine (B064).
-async fn of_other_kinds(suite: &Suite, ada: &Actor) -> Vec<Claim> {
+async fn of_other_kinds(suite: &Suite, admin: &Actor, ada: &Actor) -> Vec<Claim> {
     let ask = RequestPasswordResetRequest {
         email: ada.email.clone(),
         request_id: request_id(),
@@ -269,6 +272,7 @@ async fn of_other_kinds(suite: &Suite, ada: &Actor) -> Vec<Claim> {
         ("a user's id".to_owned(), ada.user_id.clone()),
         ("a password".to_owned(), ada.password.replace(' ', "-")),
     ];
+    secrets.extend(of_programs(suite, admin, ada).await);
     for (_, callee) in SERVICES {
         let identity = suite.identity(Service::Gateway).token_for(callee);
         secrets.push((format!("the gateway's identity to {callee}"), identity));
@@ -277,6 +281,47 @@ async fn of_other_kinds(suite: &Suite, ada: &Actor) -> Vec<Claim> {
     claims
         .map(|(what, secret)| invalid(&what, secret, ErrorReason::TokenInvalid))
         .collect()
+}
+
+/// What programs, devices and lists are given.
+async fn of_programs(suite: &Suite, admin: &Actor, ada: &Actor) -> Vec<(String, String)> {
+    let api = Api::new(suite.channel());
+    let ask = async |rpc: &str, request: Value, token: Option<&str>| {
+        let answer = api.json(&format!("tidings.{rpc}"), request, token).await;
+        answer.unwrap_or_else(|status| panic!("{rpc}: {status:?}"))
+    };
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let operator = Some(admin.access_token.as_str());
+    let account = json!({ "username": "program" });
+    let account = ask("auth.v1.ServiceAccountService.CreateServiceAccount", account, operator).await;
+    let key = json!({
+        "userId": account["serviceAccount"]["userId"], "label": "a key", "permissions": ["PERMISSION_RESPONSES_CREATE"],
+    });
+    let key = ask("auth.v1.ServiceAccountService.CreateApiKey", key, operator).await;
+    let login = json!({ "identifier": ada.username, "password": ada.password });
+    let login = ask("auth.v1.AuthService.Login", login, None).await;
+    let page = ask(
+        "user.v1.UserService.ListUsers",
+        json!({ "pageSize": 1 }),
+        Some(&ada.access_token),
+    )
+    .await;
+    vec![
+        ("an API key".to_owned(), text(&key["key"])),
+        ("an API key's id".to_owned(), text(&key["apiKey"]["apiKeyId"])),
+        ("a device token".to_owned(), text(&login["deviceToken"])),
+        ("a page token".to_owned(), text(&page["nextPageToken"])),
+        ("an ID token of an unknown issuer".to_owned(), id_token(ada)),
+    ]
+}
+
+/// An ID token as an issuer signs it that nobody here trusts.
+fn id_token(ada: &Actor) -> String {
+    let header = claim::encode(&json!({ "alg": "HS256", "typ": "JWT", "kid": "1" }));
+    let claims = claim::encode(
+        &json!({ "iss": "https://issuer.example.org", "aud": "tidings", "sub": ada.user_id, "exp": 4_102_444_800_u32 }),
+    );
+    claim::hmac(&format!("{header}.{claims}"), b"the secret of somebody else's issuer")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
