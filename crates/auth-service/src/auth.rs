@@ -8,7 +8,10 @@ use tidings_rpc::Environment;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use crate::{blocklist::Blocklist, totp::Codes, device::DeviceTokens, throttle::Buckets,Config, Error, password::Hasher, refresh_tree::RefreshTokens, signing::SigningKeys, users::Users};
+use crate::{
+    Config, Error, blocklist::Blocklist, device::DeviceTokens, password::Hasher, refresh_tree::RefreshTokens,
+    signing::SigningKeys, throttle::Buckets, totp::Codes, users::Users,
+};
 
 /// The service's state, shared by all its calls and its background work.
 #[derive(Debug)]

@@ -43,8 +43,8 @@ mod config;
 mod convert;
 mod crash;
 mod credential;
-mod email_change;
 mod device;
+mod email_change;
 mod error;
 mod external;
 mod introspect;
@@ -68,9 +68,9 @@ mod signing;
 mod standing;
 mod states;
 mod store;
+mod throttle;
 mod totp;
 mod trail;
-mod throttle;
 mod upkeep;
 mod users;
 mod vouched;
@@ -84,15 +84,15 @@ pub(crate) use crash::Step;
 pub use crash::{CrashPoints, Step};
 pub use error::Error;
 pub use external::{ExternalIssuer, SigningAlgorithm};
-use service::Persons;
 pub use operator::{NewAccount, create_admin, ensure_bot};
+use service::Persons;
 use service::audit::AuditRpcs;
 pub use throttle::Throttle;
 use tidings_audit::Trail;
 use tidings_db::{Pool, Schema, migrate::Migrations};
 use tidings_proto_auth::v1::{
-    auth_audit_service_server::AuthAuditServiceServer, auth_service_server::AuthServiceServer, credential_service_server::CredentialServiceServer,
-    login_session_service_server::LoginSessionServiceServer,
+    auth_audit_service_server::AuthAuditServiceServer, auth_service_server::AuthServiceServer,
+    credential_service_server::CredentialServiceServer, login_session_service_server::LoginSessionServiceServer,
     service_account_service_server::ServiceAccountServiceServer,
 };
 use tidings_rpc::{App, Environment, Health, Peer, Stack, policy::InvalidPolicy};

@@ -19,7 +19,9 @@ pub(crate) fn event(auth: &Auth, action: &'static str) -> Event {
 
 /// The same, done by somebody whom the call has proven to be this user.
 pub(crate) fn event_by(auth: &Auth, action: &'static str, user_id: UserId, session: Option<LoginSessionId>) -> Event {
-    event(auth, action).actor(Actor::User(user_id, session)).subject(user_id)
+    event(auth, action)
+        .actor(Actor::User(user_id, session))
+        .subject(user_id)
 }
 
 /// The id by which a call may be repeated.

@@ -18,7 +18,10 @@ fn smtp(url: &str, authority: Option<&str>) -> MailTransport {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_leaves_by_tls_to_a_server_that_is_who_it_should_be() {
     let authority = Authority::new();
-    for (begin, url) in [(Begin::Tls, "smtps://localhost:PORT"), (Begin::Plain, "smtp://localhost:PORT?tls=required")] {
+    for (begin, url) in [
+        (Begin::Tls, "smtps://localhost:PORT"),
+        (Begin::Plain, "smtp://localhost:PORT?tls=required"),
+    ] {
         let sink = Sink::open(&authority, begin).await;
         let url = url.replace("PORT", &sink.port().to_string());
         let trusting = smtp(&url, Some(authority.certificate()));

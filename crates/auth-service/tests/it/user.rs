@@ -17,10 +17,10 @@ use tidings_proto_user::v1::{
     ActivateUserRequest, ActivateUserResponse, BatchGetUserStatesRequest, BatchGetUserStatesResponse,
     ChangeUserEmailRequest, ChangeUserEmailResponse, CheckAuthorityRequest, CheckAuthorityResponse, CreateUserRequest,
     CreateUserResponse, DeleteBotRequest, DeleteBotResponse, DiscardUserRequest, DiscardUserResponse,
-    GetExternalUserRequest, GetExternalUserResponse, ListBlocksRequest, ListBlocksResponse, ListDeletedUsersRequest, ListDeletedUsersResponse, SetLoggedInRequest,
-    SetLoggedInResponse, UserState, UserStateBatch, UserStatus, WatchUserStatesRequest, WatchUserStatesResponse,
-    provisioning_service_server::ProvisioningService, user_state_service_server::UserStateService,
-    watch_user_states_response::Frame,
+    GetExternalUserRequest, GetExternalUserResponse, ListBlocksRequest, ListBlocksResponse, ListDeletedUsersRequest,
+    ListDeletedUsersResponse, SetLoggedInRequest, SetLoggedInResponse, UserState, UserStateBatch, UserStatus,
+    WatchUserStatesRequest, WatchUserStatesResponse, provisioning_service_server::ProvisioningService,
+    user_state_service_server::UserStateService, watch_user_states_response::Frame,
 };
 use tidings_rpc::Problem;
 use tonic::{Request, Response, Status};

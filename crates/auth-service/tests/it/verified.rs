@@ -48,7 +48,11 @@ async fn a_registration_that_the_user_service_does_not_know_of_gives_way_to_who_
     world.users.tell(&ada, |user| user.username = "countess".to_owned());
     crate::world::eventually("the new name is known", async || world.login("countess").await.is_ok()).await;
     assert_eq!(world.login("countess").await.expect("logged in").user_id, ada);
-    assert_eq!(world.count("accounts").await, 1, "what was concealed has come to nothing");
+    assert_eq!(
+        world.count("accounts").await,
+        1,
+        "what was concealed has come to nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
