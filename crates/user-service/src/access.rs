@@ -57,6 +57,8 @@ pub enum Effect {
         /// Whether it is there for deleted users too.
         deleted: bool,
     },
+    /// It shows what concerns a user: to others with this permission, whatever the ranks.
+    OfOthers(Permission),
     /// It gives a role to a user.
     AssignRole,
     /// It takes a role from a user.
@@ -67,37 +69,125 @@ pub enum Effect {
     DeleteRole,
 }
 
+/// The RPCs that do something to whom or what they name, besides those of [`Effect::of`]'s last line.
+const EFFECTS: [(&str, Effect); 15] = [
+    ("tidings.user.v1.RoleService/AssignRole", Effect::AssignRole),
+    ("tidings.user.v1.RoleService/UnassignRole", Effect::UnassignRole),
+    ("tidings.user.v1.RoleService/UpdateRole", Effect::UpdateRole),
+    ("tidings.user.v1.RoleService/DeleteRole", Effect::DeleteRole),
+    (
+        "tidings.user.v1.UserService/UpdateUser",
+        own_or(Permission::UsersManage),
+    ),
+    (
+        "tidings.user.v1.UserService/ChangeUsername",
+        own_or(Permission::UsersManage),
+    ),
+    (
+        "tidings.user.v1.UserService/SuspendUser",
+        Effect::OnUser {
+            permission: Permission::UsersManage,
+            own: false,
+            ends: true,
+            deleted: false,
+        },
+    ),
+    (
+        "tidings.user.v1.UserService/DeleteUser",
+        Effect::OnUser {
+            permission: Permission::UsersManage,
+            own: true,
+            ends: true,
+            deleted: true,
+        },
+    ),
+    (
+        "tidings.user.v1.UserService/UndeleteUser",
+        Effect::OnUser {
+            permission: Permission::UsersManage,
+            own: false,
+            ends: false,
+            deleted: true,
+        },
+    ),
+    (
+        "tidings.auth.v1.CredentialService/RemoveTotp",
+        own_or(Permission::CredentialsManage),
+    ),
+    (
+        "tidings.auth.v1.CredentialService/ListCredentials",
+        Effect::OfOthers(Permission::CredentialsManage),
+    ),
+    (
+        "tidings.auth.v1.LoginSessionService/ListLoginSessions",
+        Effect::OfOthers(Permission::CredentialsManage),
+    ),
+    (
+        "tidings.auth.v1.ServiceAccountService/DeleteServiceAccount",
+        on_other(Permission::ServiceAccountsManage),
+    ),
+    (
+        "tidings.auth.v1.ServiceAccountService/CreateApiKey",
+        on_other(Permission::ServiceAccountsManage),
+    ),
+    (
+        "tidings.auth.v1.AuthService/CreateUserToken",
+        on_other(Permission::UserTokensCreate),
+    ),
+];
+
+/// Done to oneself, or with this permission to others.
+const fn own_or(permission: Permission) -> Effect {
+    Effect::OnUser {
+        permission,
+        own: true,
+        ends: false,
+        deleted: false,
+    }
+}
+
+/// Done with this permission.
+const fn on_other(permission: Permission) -> Effect {
+    Effect::OnUser {
+        permission,
+        own: false,
+        ends: false,
+        deleted: false,
+    }
+}
+
 impl Effect {
     /// What a call of the RPC does.
     pub fn of(policy: &Policy) -> Self {
-        let on_user = |permission, own| Self::OnUser {
-            permission,
-            own,
-            ends: false,
-            deleted: false,
-        };
-        let ending = |own, ends, deleted| Self::OnUser {
-            permission: Permission::UsersManage,
-            own,
-            ends,
-            deleted,
-        };
-        match &*policy.method {
-            "tidings.user.v1.RoleService/AssignRole" => Self::AssignRole,
-            "tidings.user.v1.RoleService/UnassignRole" => Self::UnassignRole,
-            "tidings.user.v1.RoleService/UpdateRole" => Self::UpdateRole,
-            "tidings.user.v1.RoleService/DeleteRole" => Self::DeleteRole,
-            "tidings.user.v1.UserService/SuspendUser" => ending(false, true, false),
-            "tidings.user.v1.UserService/DeleteUser" => ending(true, true, true),
-            "tidings.user.v1.UserService/UndeleteUser" => ending(false, false, true),
-            "tidings.user.v1.UserService/UpdateUser" | "tidings.user.v1.UserService/ChangeUsername" => {
-                on_user(Permission::UsersManage, true)
+        let listed = EFFECTS.iter().find(|(method, _)| **method == *policy.method);
+        match (listed, policy.permission) {
+            (Some((_, effect)), _) => *effect,
+            // Where the policy asks for one of these, the RPC is about another's account, and asks for their rank.
+            (None, permission @ (Permission::UsersManage | Permission::CredentialsManage)) => on_other(permission),
+            (None, _) => Self::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_rpc::Policies;
+
+    use super::{EFFECTS, Effect};
+
+    #[test]
+    fn every_rpc_that_is_listed_is_there_and_listed_once() {
+        let policies = Policies::from_descriptors(&crate::SUITE).expect("valid");
+        for (method, effect) in EFFECTS {
+            let policy = policies.get(&format!("/{method}"));
+            let policy = policy.unwrap_or_else(|| panic!("there is no {method}"));
+            assert_eq!(Effect::of(policy), effect, "{method} is listed twice");
+            if let Effect::OnUser {
+                own: false, permission, ..
+            } = effect
+            {
+                assert_eq!(policy.permission, permission, "{method}");
             }
-            // Where the policy asks for it, the RPC is about others' accounts: auth asks `CheckAuthority` in each.
-            _ => match policy.permission {
-                permission @ (Permission::UsersManage | Permission::CredentialsManage) => on_user(permission, false),
-                _ => Self::None,
-            },
         }
     }
 }

@@ -66,6 +66,9 @@ impl Directory {
                     last_admin,
                 });
             }
+            (Effect::OfOthers(permission), Some(_), _) if query.user != Some(query.subject) => {
+                deeds.push(Deed::Use(permission));
+            }
             (Effect::AssignRole, Some(user), Some(role)) => deeds.push(Deed::AssignRole {
                 role: role.as_ref(),
                 user,

@@ -3,7 +3,7 @@
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
     AccessDecision, AccessQuery, AccessRule as Rule, BatchCheckAccessRequest, CheckAccessRequest, ExplainAccessRequest,
-    ExplainAccessResponse, ListPermissionsRequest, UserStatus, access_query::Action,
+    ExplainAccessResponse, ListPermissionsRequest, SuspendUserRequest, UserStatus, access_query::Action,
 };
 use tonic::Status;
 
@@ -184,8 +184,46 @@ async fn the_last_admin_is_told_apart() {
     let refused = explain(&world, &ruth, resign.clone()).await;
     assert_eq!(refused.findings.last().unwrap().rule(), Rule::AdminRemains);
     assert_eq!(refused.decision.unwrap().reason(), R::LastAdmin);
+    for name in ["SuspendUser", "DeleteUser"] {
+        let end = AccessQuery {
+            target_user_id: ruth.user_id.to_string(),
+            ..method(&format!("tidings.user.v1.UserService/{name}"))
+        };
+        let refused = explain(&world, &ruth, end).await;
+        assert_eq!(refused.decision.unwrap().reason(), R::LastAdmin, "{name}");
+    }
+    let suspend = SuspendUserRequest {
+        user_id: ruth.user_id.to_string(),
+        ..SuspendUserRequest::default()
+    };
+    assert_eq!(
+        reason(world.users().suspend_user(ruth.asks(suspend)).await),
+        R::LastAdmin
+    );
     world.register("rosa", &["admin"]).await;
     assert!(explain(&world, &ruth, resign).await.decision.unwrap().allowed);
+}
+
+#[tokio::test]
+async fn what_one_may_do_to_oneself_takes_no_permission() {
+    let world = World::begin().await;
+    let (ada, bob) = (world.register("ada", &[]).await, world.register("bob", &[]).await);
+    for name in [
+        "tidings.user.v1.UserService/UpdateUser",
+        "tidings.user.v1.UserService/DeleteUser",
+        "tidings.auth.v1.CredentialService/RemoveTotp",
+        "tidings.auth.v1.LoginSessionService/ListLoginSessions",
+    ] {
+        for (target, allowed) in [(&ada, true), (&bob, false)] {
+            let query = AccessQuery {
+                target_user_id: target.user_id.to_string(),
+                ..method(name)
+            };
+            let decision = check(&world, &ada, query).await.unwrap();
+            assert_eq!(decision.allowed, allowed, "{name}");
+            assert!(allowed || decision.reason() == R::PermissionMissing, "{name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 use tidings_ids::UserId;
 use tidings_proto_common::v1::ErrorReason as R;
 use tidings_proto_user::v1::{
-    Block, BlockUserRequest, ListBlockedUsersRequest, ListBlocksRequest, UnblockUserRequest, UserBlock,
-    WatchUserStatesRequest, watch_user_states_response::Frame,
+    Block, BlockUserRequest, ListBlockedUsersRequest, ListBlocksRequest, ListDeletedUsersRequest, UnblockUserRequest,
+    UserBlock, WatchUserStatesRequest, watch_user_states_response::Frame,
 };
 use tidings_user_service::Config;
 use tonic::Status;
@@ -314,6 +314,54 @@ async fn other_services_get_all_blocks_and_where_the_feed_goes_on() {
     let mut auth = world.states_as(tidings_authn::Service::Auth);
     let refused = auth.list_blocks(ListBlocksRequest::default()).await;
     assert_eq!(reason(refused), R::PermissionMissing);
+}
+
+#[tokio::test]
+async fn other_services_get_all_users_who_are_gone_for_good() {
+    let world = World::begin().await;
+    let mut gone = Vec::new();
+    for number in 0..5 {
+        let user = world.register(&format!("user{number}"), &[]).await;
+        if number != 2 {
+            gone.push(user.user_id);
+        }
+    }
+    gone.sort();
+    sqlx::query(
+        "update users.users
+         set status = 'deleted', delete_time = now(), deleted_status = 'active', deletion_final = true, username = null, email = null,
+             email_canonical = null, display_name = '', bio = ''
+         where user_id = any ($1)",
+    )
+    .bind(gone.iter().map(|user_id| user_id.uuid()).collect::<Vec<_>>())
+    .execute(&world.pool())
+    .await
+    .unwrap();
+    let mut request = ListDeletedUsersRequest {
+        page_size: 3,
+        ..ListDeletedUsersRequest::default()
+    };
+    let mut listed = Vec::new();
+    loop {
+        let page = world
+            .states()
+            .list_deleted_users(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        listed.extend(page.user_ids);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, gone.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let negative = ListDeletedUsersRequest {
+        page_size: -1,
+        ..ListDeletedUsersRequest::default()
+    };
+    let refused = world.states().list_deleted_users(negative).await;
+    assert_eq!(wrong_fields(refused), ["page_size"]);
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
-    AccessQuery, AssignRoleRequest, CheckAccessRequest, CheckAuthorityRequest, CreateRoleRequest, DeleteRoleRequest,
-    ListRolesRequest, Role, UnassignRoleRequest, UpdateRoleRequest, UpdateUserRequest, access_query,
+    AccessQuery, AssignRoleRequest, ChangeUsernameRequest, CheckAccessRequest, CheckAuthorityRequest,
+    CreateRoleRequest, DeleteRoleRequest, DeleteUserRequest, ListRolesRequest, Role, SuspendUserRequest,
+    UnassignRoleRequest, UpdateRoleRequest, UpdateUserRequest, access_query,
 };
 use tonic::Status;
 
@@ -42,13 +43,19 @@ enum Action {
     AssignTrifle,
     /// Change the profile of somebody who has only this role.
     Profile,
+    /// Give another name to somebody who has only this role.
+    Rename,
+    /// Suspend somebody who has only this role.
+    Suspend,
+    /// Delete the account of somebody who has only this role.
+    DeleteUser,
     /// Be somebody of higher rank, or of the same, to who has only this role.
     Authority,
 }
 
 /// A row an actor, a column a target, both in the order of [`ROLES`]: `.` is done, `P` is `PERMISSION_MISSING`, `R` is
 /// `RANK_TOO_LOW`, `K` is `KIND_UNSUITABLE`.
-const TABLE: [(Action, [&str; 8]); 8] = [
+const TABLE: [(Action, [&str; 8]); 11] = [
     (
         Action::Create,
         [
@@ -87,6 +94,24 @@ const TABLE: [(Action, [&str; 8]); 8] = [
     ),
     (
         Action::Profile,
+        [
+            "........", "R.R.....", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Rename,
+        [
+            "........", "R.R.....", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::Suspend,
+        [
+            "........", "R.R.....", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP",
+        ],
+    ),
+    (
+        Action::DeleteUser,
         [
             "........", "R.R.....", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP", "PPPPPPPP",
         ],
@@ -266,6 +291,40 @@ impl Stage {
                     ..UpdateUserRequest::default()
                 };
                 let outcome = world.users().update_user(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
+            }
+            Action::Rename => {
+                let user_id = self.holder(case, &role.name).await.to_string();
+                let foretold = self.foretell(actor, "tidings.user.v1.UserService/ChangeUsername", &user_id, "");
+                let foretold = foretold.await;
+                let request = ChangeUsernameRequest {
+                    user_id,
+                    username: format!("{case}-other"),
+                    ..ChangeUsernameRequest::default()
+                };
+                let outcome = world.users().change_username(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
+            }
+            Action::Suspend => {
+                let user_id = self.holder(case, &role.name).await.to_string();
+                let foretold = self.foretell(actor, "tidings.user.v1.UserService/SuspendUser", &user_id, "");
+                let foretold = foretold.await;
+                let request = SuspendUserRequest {
+                    user_id,
+                    ..SuspendUserRequest::default()
+                };
+                let outcome = world.users().suspend_user(actor.asks(request)).await;
+                (outcome.map(drop), Some(foretold))
+            }
+            Action::DeleteUser => {
+                let user_id = self.holder(case, &role.name).await.to_string();
+                let foretold = self.foretell(actor, "tidings.user.v1.UserService/DeleteUser", &user_id, "");
+                let foretold = foretold.await;
+                let request = DeleteUserRequest {
+                    user_id,
+                    ..DeleteUserRequest::default()
+                };
+                let outcome = world.users().delete_user(actor.asks(request)).await;
                 (outcome.map(drop), Some(foretold))
             }
             Action::Authority => {
