@@ -26,6 +26,8 @@ use tidings_rpc::{Policies, Policy};
 use tidings_testkit::{Api, Method, Process, Shape, Suite, assert_contract, idempotency, reason_of};
 use tonic::{Code, Status};
 
+use crate::audit::{self, Calls, Trace};
+
 use self::{
     cast::{Cast, Role},
     expected::{Expected, expected},
@@ -72,6 +74,8 @@ async fn everybody_gets_what_the_policy_and_the_relation_say_in_one_process() {
     let mut wrong = play.all().await;
     wrong.extend(nested::play(&play.cast).await);
     wrong.extend(masks::play(&suite, &play.cast).await);
+    wrong.extend(play.calls.missing(&suite).await);
+    wrong.extend(audit::findings(&suite, &play.cast.admin).await);
     assert_nothing(&wrong);
 }
 
@@ -81,6 +85,8 @@ async fn everybody_gets_what_the_policy_and_the_relation_say_in_five_processes()
     let play = Play::at_the_gateway(Cast::gather(&suite).await);
     let mut wrong = play.all().await;
     wrong.extend(play.at_the_services(&suite).all().await);
+    wrong.extend(play.calls.missing(&suite).await);
+    wrong.extend(audit::findings(&suite, &play.cast.admin).await);
     assert_nothing(&wrong);
 }
 
@@ -113,6 +119,8 @@ struct Play {
     door: Door,
     /// The services' own ports, where they are knocked at.
     ports: HashMap<Service, Api>,
+    /// What the audit trails are held against.
+    calls: Arc<Calls>,
 }
 
 impl Play {
@@ -121,6 +129,7 @@ impl Play {
             cast: Arc::new(cast),
             door: Door::Gateway,
             ports: HashMap::new(),
+            calls: Arc::default(),
         }
     }
 
@@ -130,6 +139,7 @@ impl Play {
             cast: Arc::clone(&self.cast),
             door: Door::Service,
             ports: ports.into(),
+            calls: Arc::clone(&self.calls),
         }
     }
 
@@ -194,7 +204,8 @@ impl Play {
         token: Option<String>,
         request: &Value,
     ) -> Result<DynamicMessage, Status> {
-        let mut headers = Vec::new();
+        let trace = Trace::new();
+        let mut headers = vec![trace.header()];
         headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
         if role == Role::Service {
             let callee = owner(method);
@@ -209,7 +220,9 @@ impl Play {
             Door::Gateway => &self.cast.api,
             Door::Service => &self.ports[&owner(method)],
         };
-        api.call(method, message(method, request), &headers).await
+        let outcome = api.call(method, message(method, request), &headers).await;
+        self.calls.note(method, trace, &outcome);
+        outcome
     }
 }
 
