@@ -10,6 +10,7 @@ mod isolation;
 mod journeys;
 mod matrix;
 mod programs;
+mod programs;
 mod removal;
 mod revocation;
 mod tokens;

@@ -13,7 +13,10 @@ use tidings_proto_message::v1::{
     attachment_service_client::AttachmentServiceClient, message_service_client::MessageServiceClient,
     response_service_client::ResponseServiceClient, sync_service_client::SyncServiceClient,
 };
-use tidings_proto_user::v1::{role_service_client::RoleServiceClient, user_service_client::UserServiceClient};
+use tidings_proto_user::v1::{
+    block_service_client::BlockServiceClient, role_service_client::RoleServiceClient,
+    user_service_client::UserServiceClient,
+};
 use tonic::{
     Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
@@ -161,6 +164,7 @@ impl Actor {
         service_accounts: ServiceAccountServiceClient, "service accounts";
         users: UserServiceClient, "users";
         roles: RoleServiceClient, "roles";
+        blocks: BlockServiceClient, "blocks";
         groups: GroupServiceClient, "groups";
         memberships: MembershipServiceClient, "memberships";
         chats: ChatServiceClient, "chats";
