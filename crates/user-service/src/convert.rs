@@ -82,6 +82,7 @@ impl View<'_> {
             is_bot: user.is_bot,
             email_verified: private && user.email_verified,
             avatar_url: user.avatar_url,
+            suspended: user.status == Status::Suspended && self.caller.holds(Permission::UsersManage),
         }
     }
 }

@@ -100,9 +100,10 @@ async fn after_housekeeping(world: &World, mut condition: impl AsyncFnMut() -> b
 #[tokio::test]
 async fn a_suspension_ends_tokens_and_login_sessions_until_it_is_taken_back() {
     let world = World::begin().await;
-    let (admin, ada) = (
+    let (admin, ada, bob) = (
         world.register("ruth", &["admin"]).await,
         world.register("ada", &[]).await,
+        world.register("bob", &[]).await,
     );
     let before = state(&world, &ada).await;
     assert_eq!((before.login_epoch, before.status()), (0, UserStatus::Active));
@@ -119,11 +120,15 @@ async fn a_suspension_ends_tokens_and_login_sessions_until_it_is_taken_back() {
         "others go on seeing the user"
     );
 
+    assert!(get(&world, &admin, ada.user_id).await.suspended, "who manages users sees it");
+    assert!(!get(&world, &bob, ada.user_id).await.suspended, "others do not");
+
     let again = suspend(&world, &admin, &ada).await.expect("no harm");
     assert_eq!(again.user_id, ada.user_id.to_string());
     assert_eq!(state(&world, &ada).await, suspended, "nothing changes again");
 
-    reactivate(&world, &admin, &ada).await.expect("reactivated");
+    let shown = reactivate(&world, &admin, &ada).await.expect("reactivated");
+    assert!(!shown.suspended);
     let active = state(&world, &ada).await;
     assert_eq!(
         (active.status(), &active.permissions),
