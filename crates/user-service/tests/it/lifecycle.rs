@@ -120,7 +120,10 @@ async fn a_suspension_ends_tokens_and_login_sessions_until_it_is_taken_back() {
         "others go on seeing the user"
     );
 
-    assert!(get(&world, &admin, ada.user_id).await.suspended, "who manages users sees it");
+    assert!(
+        get(&world, &admin, ada.user_id).await.suspended,
+        "who manages users sees it"
+    );
     assert!(!get(&world, &bob, ada.user_id).await.suspended, "others do not");
 
     let again = suspend(&world, &admin, &ada).await.expect("no harm");
