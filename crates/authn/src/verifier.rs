@@ -216,7 +216,11 @@ impl Verifier {
             // A good token is never called invalid because we have not heard of its key.
             let heard = *self.keys_heard.lock();
             let current = heard.is_some_and(|at| at.elapsed() < Self::KEYS_CURRENT_FOR);
-            return Err(if current { Refusal::TokenInvalid } else { Refusal::Untrusted });
+            return Err(if current {
+                Refusal::TokenInvalid
+            } else {
+                Refusal::Untrusted
+            });
         };
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .map_err(|_| Refusal::TokenInvalid)?

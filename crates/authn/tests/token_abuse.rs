@@ -356,7 +356,9 @@ async fn an_unknown_key_makes_a_token_invalid_only_while_the_keys_are_current() 
     assert!(world.verifier.verify(&world.token()).is_ok(), "known keys stay good");
     world.verifier.set_keys(&[public(KEY_ID, &world.pair)]);
     assert_eq!(verify(), Err(Refusal::TokenInvalid));
-    world.verifier.set_keys(&[public(KEY_ID, &world.pair), public(new_id, &new)]);
+    world
+        .verifier
+        .set_keys(&[public(KEY_ID, &world.pair), public(new_id, &new)]);
     assert_eq!(verify(), Ok(()));
 }
 

@@ -7,8 +7,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tidings_proto_auth::v1::{
     IntrospectTokenRequest, IntrospectTokenResponse, ListSigningKeysRequest, ListSigningKeysResponse, LoginRequest,
-    LoginResponse, LogoutAllRequest, LogoutAllResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
-    LogoutRequest, LogoutResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, RegisterResponse,
+    LoginResponse, LogoutAllRequest, LogoutAllResponse, LogoutRequest, LogoutResponse, RefreshTokenRequest,
+    RefreshTokenResponse, RegisterRequest, RegisterResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
     SigningKey, WatchRevocationsRequest, WatchRevocationsResponse, auth_service_server::AuthService,
 };
 use tidings_proto_common::v1::ErrorReason;
