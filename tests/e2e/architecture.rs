@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tidings_authn::Service;
 use toml::{Table, Value};
 
 /// The crates that serve a package.
@@ -68,6 +69,18 @@ fn the_clients_that_a_service_depends_on_are_the_call_graph() {
             .collect();
         let expected: BTreeSet<String> = callees.iter().map(|&callee| callee.to_owned()).collect();
         assert_eq!(clients, expected, "whom {service} calls");
+    }
+}
+
+/// What a certificate permits is what is built.
+#[test]
+fn users_calls_are_taken_from_the_services_that_make_them() {
+    for (service, callees) in CALLS {
+        let caller = Service::from_name(service.trim_end_matches("-service")).expect("a service");
+        for callee in Service::ALL.into_iter().filter(|callee| *callee != caller) {
+            let expected = callees.contains(&callee.name());
+            assert_eq!(caller.calls(callee), expected, "{caller} calls {callee}");
+        }
     }
 }
 
