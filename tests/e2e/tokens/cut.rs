@@ -122,8 +122,9 @@ async fn edges(api: &Api, method: &Method, forge: &Forge, ada: &Actor) -> Vec<St
 /// The token cut off at its ends, in its parts and around them, and with a letter changed.
 async fn parts(api: &Api, method: &Method, token: &str) -> Vec<String> {
     let dots: Vec<usize> = token.match_indices('.').map(|(at, _)| at).collect();
-    let near =
-        |at: usize| at < 4 || at + 90 > token.len() || at % 16 == 0 || dots.iter().any(|dot| at.abs_diff(*dot) < 3);
+    let near = |at: usize| {
+        at < 4 || at + 90 > token.len() || at.is_multiple_of(16) || dots.iter().any(|dot| at.abs_diff(*dot) < 3)
+    };
     let cut: Vec<String> = (1..token.len())
         .filter(|at| near(*at))
         .flat_map(|at| {

@@ -148,7 +148,7 @@ async fn one(cast: &Cast, method: &Method, field: &Field, tokens: &[(Kind, Strin
             .iter()
             .find(|(other, _)| other == kind)
             .expect("one of each kind");
-        let lengths = (1..whole.len()).filter(|length| length % 7 == 0 || length + 3 > whole.len());
+        let lengths = (1..whole.len()).filter(|length| length.is_multiple_of(7) || length + 3 > whole.len());
         tried.extend(lengths.map(|length| (format!("{length} of {kind:?}"), whole[..length].to_owned())));
         tried.push((format!("{kind:?} and more"), format!("{whole}A")));
     }
