@@ -34,11 +34,14 @@ create table auth.recovery_codes (
     constraint recovery_codes_code_hash_check check (octet_length(code_hash) = 32)
 );
 
--- When an account's owner, or somebody else, last gave a wrong proof of a kind: few are looked at in a quarter of an hour.
+-- When an account's owner, or somebody else, last gave a wrong proof of a kind: few are looked at in a quarter of an hour, and not
+-- many without a right one between them.
 create table auth.proof_failures (
     user_id uuid not null,
     kind text not null,
     failure_times timestamptz[] not null,
+    -- Those since the last right one.
+    streak integer not null default 0,
     update_time timestamptz not null,
     constraint proof_failures_pkey primary key (user_id, kind),
     constraint proof_failures_user_fkey foreign key (user_id) references auth.accounts (user_id) on delete cascade,

@@ -29,7 +29,7 @@ pub(crate) async fn by_password(auth: &Auth, user_id: UserId, password: SecretSt
         Ok(false) => Err(refused(auth, user_id).await),
         // Also where it was not looked at, for overload.
         looked_at => {
-            forgive(auth, user_id, Kind::Password, counted).await?;
+            forgive(auth, user_id, Kind::Password, counted, looked_at.is_ok()).await?;
             looked_at.map(|_| account)
         }
     }
@@ -51,11 +51,17 @@ pub(crate) async fn count(auth: &Auth, user_id: UserId, kind: Kind) -> Result<Of
     }
 }
 
-/// The proof that was counted then was right.
-pub(crate) async fn forgive(auth: &Auth, user_id: UserId, kind: Kind, counted: OffsetDateTime) -> Result<(), Error> {
+/// The proof that was counted then was right, or was not looked at.
+pub(crate) async fn forgive(
+    auth: &Auth,
+    user_id: UserId,
+    kind: Kind,
+    counted: OffsetDateTime,
+    right: bool,
+) -> Result<(), Error> {
     let now = auth.now();
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        Ok(proofs::forgive(&mut *tx, user_id, kind, counted, now).await?)
+        Ok(proofs::forgive(&mut *tx, user_id, kind, counted, right, now).await?)
     })
 }
 

@@ -85,7 +85,7 @@ pub(crate) async fn verify(
         }
     };
     let proven = proven.ok_or(Error::CredentialsInvalid)?;
-    proof::forgive(auth, user_id, kind, counted).await?;
+    proof::forgive(auth, user_id, kind, counted, true).await?;
     Ok(proven)
 }
 

@@ -134,7 +134,10 @@ pub(crate) async fn find_by_email<'e>(
 }
 
 /// Whether there is an account of the user.
-pub(crate) async fn exists<'e>(executor: impl Executor<'e, Database = Postgres>, user_id: UserId) -> Result<bool, Error> {
+pub(crate) async fn exists<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    user_id: UserId,
+) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(
         r#"select exists (select from auth.accounts where user_id = $1) as "exists!""#,
         user_id.uuid(),
@@ -182,7 +185,7 @@ pub(crate) async fn set_without_password(tx: &mut PgConnection, user_id: UserId)
     Ok(())
 }
 
-/// Sets a password, which ends what was bound to the one before. The account must be locked.
+/// Sets a password, which ends what was bound to the one before, and the count of wrong proofs. The account must be locked.
 pub(crate) async fn set_password(
     tx: &mut PgConnection,
     user_id: UserId,
@@ -198,9 +201,9 @@ pub(crate) async fn set_password(
         password_hash,
         now,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    super::proofs::clear(tx, user_id).await
 }
 
 /// Stores another hash of the password that the account has: nothing ends by it. Nothing is done where the password was

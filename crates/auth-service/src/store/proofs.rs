@@ -28,7 +28,21 @@ impl Kind {
 const FAILURES_MAX: usize = 10;
 
 /// See [`FAILURES_MAX`].
-pub(crate) const WINDOW: Duration = Duration::minutes(15);
+const WINDOW: Duration = Duration::minutes(15);
+
+/// Wrong proofs that are looked at without a right one between them (G28, NIST SP 800-63B), until a new password or the removal of
+/// the app makes a new start.
+const STREAK_MAX: i32 = 100;
+
+/// A streak is forgotten this long after its last wrong proof.
+const STREAK_KEPT_FOR: Duration = Duration::days(30);
+
+/// What is known of wrong proofs of a kind.
+#[derive(Debug, Clone, Default)]
+struct Row {
+    failure_times: Vec<OffsetDateTime>,
+    streak: i32,
+}
 
 /// Counts a proof as wrong, before it is looked at, so that of many at once no more are looked at than of many in a row. The
 /// wait until the next is looked at, where this one is not.
@@ -48,56 +62,73 @@ pub(crate) async fn count(
     )
     .execute(&mut *tx)
     .await?;
-    let mut times = lock(&mut *tx, user_id, kind).await?;
-    times.retain(|time| *time > now - WINDOW);
-    if times.len() >= FAILURES_MAX {
-        let oldest = times.iter().min().copied().unwrap_or(now);
+    let mut row = lock(&mut *tx, user_id, kind).await?;
+    row.failure_times.retain(|time| *time > now - WINDOW);
+    if row.streak >= STREAK_MAX {
+        return Ok(Some(STREAK_KEPT_FOR));
+    }
+    if row.failure_times.len() >= FAILURES_MAX {
+        let oldest = row.failure_times.iter().min().copied().unwrap_or(now);
         return Ok(Some(oldest + WINDOW - now));
     }
-    times.push(now);
-    store(tx, user_id, kind, &times, now).await?;
+    row.failure_times.push(now);
+    row.streak += 1;
+    store(tx, user_id, kind, &row, now).await?;
     Ok(None)
 }
 
-/// Takes back what was [counted](count) at this time: the proof was right, or was not looked at.
+/// Takes back what was [counted](count) at this time: the proof was right, which ends the streak, or it was not looked at.
 pub(crate) async fn forgive(
     tx: &mut PgConnection,
     user_id: UserId,
     kind: Kind,
     counted: OffsetDateTime,
+    right: bool,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    let mut times = lock(&mut *tx, user_id, kind).await?;
+    let mut row = lock(&mut *tx, user_id, kind).await?;
     // Postgres keeps microseconds.
     let same = |time: &OffsetDateTime| (*time - counted).abs() < Duration::milliseconds(1);
-    if let Some(position) = times.iter().position(same) {
-        times.swap_remove(position);
-        store(tx, user_id, kind, &times, now).await?;
+    if let Some(position) = row.failure_times.iter().position(same) {
+        row.failure_times.swap_remove(position);
     }
+    row.streak = if right { 0 } else { (row.streak - 1).max(0) };
+    store(tx, user_id, kind, &row, now).await
+}
+
+/// Makes a new start for an account: with a new password, or without its app.
+pub(crate) async fn clear(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
+    sqlx::query!("delete from auth.proof_failures where user_id = $1", user_id.uuid())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
-async fn lock(tx: &mut PgConnection, user_id: UserId, kind: Kind) -> Result<Vec<OffsetDateTime>, Error> {
-    let times = sqlx::query_scalar!(
-        "select failure_times from auth.proof_failures where user_id = $1 and kind = $2 for update",
+async fn lock(tx: &mut PgConnection, user_id: UserId, kind: Kind) -> Result<Row, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "select failure_times, streak from auth.proof_failures where user_id = $1 and kind = $2 for update",
         user_id.uuid(),
         kind.name(),
     );
-    Ok(times.fetch_optional(tx).await?.unwrap_or_default())
+    Ok(row.fetch_optional(tx).await?.unwrap_or_default())
 }
 
 async fn store(
     tx: &mut PgConnection,
     user_id: UserId,
     kind: Kind,
-    times: &[OffsetDateTime],
+    row: &Row,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "update auth.proof_failures set failure_times = $3, update_time = $4 where user_id = $1 and kind = $2",
+        "update auth.proof_failures
+         set failure_times = $3, streak = $4, update_time = $5
+         where user_id = $1 and kind = $2",
         user_id.uuid(),
         kind.name(),
-        times,
+        &row.failure_times,
+        row.streak,
         now,
     )
     .execute(tx)
@@ -115,12 +146,13 @@ pub(crate) async fn purge<'e>(
          where (user_id, kind) in (
              select user_id, kind
              from auth.proof_failures
-             where update_time < $1
+             where update_time < $2 or (update_time < $1 and streak = 0)
              order by update_time
              limit 1000
              for update skip locked
          )",
         now - WINDOW,
+        now - STREAK_KEPT_FOR,
     );
     Ok(done.execute(executor).await?.rows_affected())
 }

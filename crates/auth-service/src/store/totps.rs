@@ -92,10 +92,12 @@ pub(crate) async fn spend(tx: &mut PgConnection, user_id: UserId, step: i64) -> 
     Ok(spent.execute(tx).await?.rows_affected() == 1)
 }
 
-/// Removes the app and the recovery codes with it. False where there was none.
+/// Removes the app and the recovery codes with it, and makes a new start in counting wrong proofs. False where there was none.
 pub(crate) async fn remove(tx: &mut PgConnection, user_id: UserId) -> Result<bool, Error> {
     let removed = sqlx::query!("delete from auth.totps where user_id = $1", user_id.uuid());
-    Ok(removed.execute(tx).await?.rows_affected() == 1)
+    let removed = removed.execute(&mut *tx).await?.rows_affected() == 1;
+    super::proofs::clear(tx, user_id).await?;
+    Ok(removed)
 }
 
 /// Forgets apps that nobody confirmed.

@@ -538,3 +538,47 @@ async fn a_weak_hash_is_made_stronger_by_the_next_login_only() {
         (strong, before + 4)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_hundred_wrong_passwords_without_a_right_one_only_a_reset_helps() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let mut refresh_token = world.login("ada").await.expect("logged in").refresh_token;
+    for _ in 0..10 {
+        world.source.advance(Duration::from_secs(901));
+        let issued = world
+            .refresh(&refresh_token, "")
+            .await
+            .expect("the login session goes on");
+        refresh_token.clone_from(&issued.refresh_token);
+        let guesses =
+            (0..10).map(|_| world.change_password(&issued.access_token, "a wrong password", NEW_PASSWORD, ""));
+        for guess in futures_util::future::join_all(guesses).await {
+            assert_eq!(refusal(guess), "CREDENTIALS_INVALID");
+        }
+    }
+    world.source.advance(Duration::from_secs(901));
+    let issued = world.refresh(&refresh_token, "").await.expect("goes on");
+    let right = world
+        .change_password(&issued.access_token, PASSWORD, NEW_PASSWORD, "")
+        .await;
+    assert_eq!(refusal(right), "RATE_LIMITED");
+    world.service.upkeep_once().await.expect("purged");
+    let right = world
+        .change_password(&issued.access_token, PASSWORD, NEW_PASSWORD, "")
+        .await;
+    assert_eq!(refusal(right), "RATE_LIMITED", "the purge leaves it");
+
+    world.ask_reset("ada@example.org", "").await.expect("asked");
+    let reset = ResetPasswordRequest {
+        token: world.token_of_mail(1).await,
+        new_password: NEW_PASSWORD.to_owned(),
+        request_id: String::new(),
+    };
+    world.credentials().reset_password(reset).await.expect("reset");
+    let own = world.login_with("ada", NEW_PASSWORD).await.expect("logged in");
+    world
+        .change_password(&own.access_token, NEW_PASSWORD, PASSWORD, "")
+        .await
+        .expect("a new start");
+}
