@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use tidings_authn::Service;
 use tidings_ids::{
-    ApiKeyId, AttachmentId, AudienceId, ChatId, FamilyId, GroupId, Id, KeyId, LoginSessionId, MessageId, RoleId, Source, UserId,
-    kind,
+    ApiKeyId, AttachmentId, AudienceId, ChatId, FamilyId, GroupId, Id, KeyId, LoginSessionId, MessageId, RoleId,
+    Source, UserId, kind,
 };
 use tidings_proto_common::v1::{AuditCategory, ErrorReason};
 use tidings_rpc::{Denial, Origin, problem::reason_name};

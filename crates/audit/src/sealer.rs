@@ -14,32 +14,43 @@ use crate::{
 /// Entries are sealed so many at a time, so that a long queue neither holds a transaction for long nor fills the memory.
 const BATCH: i64 = 500;
 
+/// While sealing fails, it is told this often.
+const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 impl Trail {
-    /// Seals and signs until the process stops, and then once more. Every node does; they take turns.
+    /// Seals and signs until the process stops, and then once more. Every node does; they take turns. What commits after that has its
+    /// number from another node, or from the next start.
     pub(crate) async fn keep(self) {
-        let mut signed = Instant::now();
+        let (mut signed, mut told) = (Instant::now(), None);
         while !self.drain.has_begun() {
-            self.tell_failure(self.seal().await.map(drop), "seal");
+            self.tell_failure(self.seal().await.map(drop), &mut told);
             if signed.elapsed() >= self.settings.sign_every {
                 signed = Instant::now();
-                self.tell_failure(self.sign(self.settings.sign_every / 2).await.map(drop), "sign");
+                self.tell_failure(self.sign(self.settings.sign_every / 2).await.map(drop), &mut told);
             }
             tokio::select! {
                 () = self.drain.begun() => {}
                 () = sleep(self.settings.seal_every) => {}
             }
         }
-        self.tell_failure(self.seal().await.map(drop), "seal");
-        self.tell_failure(self.sign(Duration::ZERO).await.map(drop), "sign");
+        let last = async {
+            self.seal().await?;
+            self.sign(Duration::ZERO).await
+        };
+        self.tell_failure(last.await.map(drop), &mut None);
     }
 
-    fn tell_failure(&self, outcome: Result<(), Error>, what: &str) {
-        if let Err(error) = outcome {
-            let cause = std::error::Error::source(&error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(schema = %self.schema, %error, cause, "the audit trail could not be {what}ed: trying again");
+    /// Tells that sealing or signing failed, unless that was told a moment ago: while Postgres is away it fails several times a second.
+    fn tell_failure(&self, outcome: Result<(), Error>, told: &mut Option<Instant>) {
+        let Err(error) = outcome else { return };
+        if told.is_some_and(|told| told.elapsed() < FAILURES_TOLD_EVERY) {
+            return;
         }
+        *told = Some(Instant::now());
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::warn!(schema = %self.schema, %error, cause, "the audit trail cannot be sealed or signed yet");
     }
 
     /// Gives every event that is committed now its number. Returns how many got one here.

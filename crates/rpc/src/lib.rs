@@ -7,6 +7,7 @@
 //! | [`PageTokens`], [`RequestHasher`] | what is authenticated with a key of the deployment |
 //! | [`policy`] | what each RPC declares in its proto |
 //! | [`Stack`] | the middleware, in one order with a comment a step |
+//! | [`Denials`] | denied calls on their way into the audit trail |
 //! | [`App`] | a service with health, reflection and the middleware |
 //! | [`Peer`] | calls to other services, over the network or within the process |
 //! | [`serve`](fn@serve), [`Drain`] | a port with limits, and how a process stops |
