@@ -12,6 +12,7 @@ use crate::{
     blocklist, login, proof, standing,
     store::{
         accounts::{self, Account},
+        service_accounts,
         sessions::{EndReason, Which},
         tokens::{self, Purpose},
     },
@@ -57,6 +58,10 @@ pub(crate) async fn set(
     }
     auth.users.check_authority(caller.user_id, user_id).await?;
     let account = accounts::get(&auth.pool, user_id).await?.ok_or(Error::NotFound)?;
+    if service_accounts::get(&auth.pool, user_id).await?.is_some() {
+        // A program's rights end where those of its keys do, and its keys end one by one.
+        return Err(Error::KindUnsuitable);
+    }
     replace(auth, &account, None, new, Which::All, EndReason::PasswordSet, call).await
 }
 

@@ -582,3 +582,18 @@ async fn after_a_hundred_wrong_passwords_without_a_right_one_only_a_reset_helps(
         .await
         .expect("a new start");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_gets_no_password() {
+    let world = World::open().await;
+    let manager = world.manager("grace", &[Permission::CredentialsManage]).await;
+    let program = world.service_account(&manager, "program").await;
+    let refused = world
+        .set_password(&manager.access_token, &program.user_id, NEW_PASSWORD, "")
+        .await;
+    assert_eq!(refusal(refused), "KIND_UNSUITABLE");
+    assert_eq!(
+        refusal(world.login_with("program", NEW_PASSWORD).await),
+        "CREDENTIALS_INVALID"
+    );
+}
