@@ -1,7 +1,9 @@
 //! Addresses that auth has had proven.
 
 use tidings_proto_common::v1::ErrorReason as R;
-use tidings_proto_user::v1::{ChangeUserEmailRequest, CreateUserRequest, DiscardUserRequest, GetUserRequest, SuspendUserRequest, UserState};
+use tidings_proto_user::v1::{
+    ChangeUserEmailRequest, CreateUserRequest, DiscardUserRequest, GetUserRequest, SuspendUserRequest, UserState,
+};
 use tonic::Status;
 
 use crate::support::{Actor, World, reason, wrong_fields};
@@ -58,7 +60,8 @@ async fn an_address_that_is_anothers_is_refused_and_of_two_who_want_it_one_gets_
         assert_eq!(reason(refused), R::EmailTaken);
     }
     let ids = [&ada, &eve].map(|user| user.user_id.to_string());
-    let outcomes = futures_util::future::join_all(ids.iter().map(|id| world.change_email(id, "both@example.org", 1))).await;
+    let outcomes =
+        futures_util::future::join_all(ids.iter().map(|id| world.change_email(id, "both@example.org", 1))).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     for outcome in outcomes.into_iter().filter(Result::is_err) {
         assert_eq!(reason(outcome), R::EmailTaken);
@@ -71,7 +74,10 @@ async fn only_who_is_there_gets_an_address_and_only_auth_gives_it() {
     let root = world.register("ruth", &["admin"]).await;
     let ada = world.register("ada", &[]).await;
     let id = ada.user_id.to_string();
-    assert_eq!(reason(world.change_email(&world.absent(), "a@example.org", 1).await), R::NotFound);
+    assert_eq!(
+        reason(world.change_email(&world.absent(), "a@example.org", 1).await),
+        R::NotFound
+    );
     let pending = world.registration("pending");
     world.provisioning().create_user(pending.clone()).await.unwrap();
     let refused = world.change_email(&pending.user_id, "a@example.org", 1).await;
