@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `service/` | the RPCs of `tidings.user.v1`; with `convert.rs` the only files that name proto messages |
 //! | `username`, `email`, `profile`, `permissions`, `role`, `user`, `lifecycle`, `search` | the nouns and their rules, without a database |
+//! | `authority` | who may do what to roles and users: the one place that judges it, without a database |
+//! | `access`, `block` | questions about access; whom users block |
 //! | `directory/` | the decisions, each in the transaction of its effect |
 //! | `feed.rs` | the feed of user states, as one reader follows it |
 //! | `store/` | all SQL |
@@ -17,7 +19,8 @@
 //! - The feed's numbers come from a counter on a locked row, taken last in a transaction: what has number 7 is visible before 8 is.
 //! - A change of a role reaches all its holders before its RPC answers OK, in batches: `directory/fan_out.rs`.
 //! - Nobody gives or takes a permission that they do not hold **now**, by their row and not by their token; and somebody active always
-//!   holds `admin`.
+//!   holds `admin`. Nobody acts on a role or user of a higher rank. `AccessService` answers by the judgement that the RPCs are held to.
+//! - Blocks stand in the feed in one row of numbers with the states; chat and message act on them.
 //! - Names and addresses are unique by index, compared as `username.rs` and `email.rs` say. A name that was given up is held back from
 //!   everybody else for 30 days, which whoever takes a name for somebody asks after having taken it (`store::usernames`).
 //! - A deleted user keeps name, address and roles for 30 days; then `directory/lifecycle.rs` wipes them, and the state says

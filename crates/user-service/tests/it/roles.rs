@@ -1,8 +1,8 @@
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
-    AssignRoleRequest, CreateRoleRequest, DeleteRoleRequest, GetRoleRequest, Role, UnassignRoleRequest,
-    UpdateRoleRequest,
+    AssignRoleRequest, CreateRoleRequest, DeleteRoleRequest, DeleteUserRequest, GetRoleRequest, Role,
+    SuspendUserRequest, UnassignRoleRequest, UpdateRoleRequest,
 };
 use tidings_user_service::Config;
 use tonic::Status;
@@ -437,6 +437,49 @@ async fn of_two_admins_who_depose_each_other_one_stays() {
         );
         let refused = if one.is_ok() { other } else { one };
         assert!(matches!(reason(refused), R::LastAdmin | R::PermissionMissing));
+    }
+}
+
+#[tokio::test]
+async fn of_two_admins_who_end_each_other_in_different_ways_one_stays() {
+    let world = World::begin().await;
+    for round in 0..60 {
+        let ruth = world.register(&format!("ruth{round}"), &["admin"]).await;
+        let rosa = world.register(&format!("rosa{round}"), &["admin"]).await;
+        // Nobody else.
+        sqlx::query("delete from users.role_assignments where role_id = $1 and user_id <> all ($2)")
+            .bind(id(ADMIN).uuid())
+            .bind(vec![ruth.user_id.uuid(), rosa.user_id.uuid()])
+            .execute(&world.pool())
+            .await
+            .unwrap();
+        let delete = DeleteUserRequest {
+            user_id: ruth.user_id.to_string(),
+            ..DeleteUserRequest::default()
+        };
+        let suspend = SuspendUserRequest {
+            user_id: rosa.user_id.to_string(),
+            ..SuspendUserRequest::default()
+        };
+        let (mut users, mut more) = (world.users(), world.users());
+        let (one, other) = tokio::join!(
+            async { users.suspend_user(ruth.asks(suspend)).await.map(drop) },
+            async {
+                match round % 2 {
+                    0 => unassign(&world, &rosa, ruth.user_id, id(ADMIN)).await,
+                    _ => more.delete_user(rosa.asks(delete)).await.map(drop),
+                }
+            },
+        );
+        assert!(
+            one.is_ok() != other.is_ok(),
+            "one is done and one is not: {one:?} {other:?}"
+        );
+        let refused = if one.is_ok() { other } else { one };
+        assert!(matches!(
+            reason(refused),
+            R::LastAdmin | R::PermissionMissing | R::LoginSessionRevoked
+        ));
     }
 }
 
