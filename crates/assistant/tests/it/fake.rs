@@ -275,6 +275,20 @@ impl AuthService for Fake {
         unused()
     }
 
+    async fn create_user_token(
+        &self,
+        _: Request<auth::CreateUserTokenRequest>,
+    ) -> Result<Response<auth::CreateUserTokenResponse>, Status> {
+        unused()
+    }
+
+    async fn exchange_external_token(
+        &self,
+        _: Request<auth::ExchangeExternalTokenRequest>,
+    ) -> Result<Response<auth::ExchangeExternalTokenResponse>, Status> {
+        unused()
+    }
+
     async fn logout(&self, _: Request<auth::LogoutRequest>) -> Result<Response<auth::LogoutResponse>, Status> {
         unused()
     }
@@ -303,6 +317,55 @@ impl AuthService for Fake {
 
 #[tonic::async_trait]
 impl UserService for Fake {
+    async fn lookup_user(
+        &self,
+        _: Request<user::LookupUserRequest>,
+    ) -> Result<Response<user::LookupUserResponse>, Status> {
+        unused()
+    }
+
+    async fn search_users(
+        &self,
+        _: Request<user::SearchUsersRequest>,
+    ) -> Result<Response<user::SearchUsersResponse>, Status> {
+        unused()
+    }
+
+    async fn change_username(
+        &self,
+        _: Request<user::ChangeUsernameRequest>,
+    ) -> Result<Response<user::ChangeUsernameResponse>, Status> {
+        unused()
+    }
+
+    async fn suspend_user(
+        &self,
+        _: Request<user::SuspendUserRequest>,
+    ) -> Result<Response<user::SuspendUserResponse>, Status> {
+        unused()
+    }
+
+    async fn reactivate_user(
+        &self,
+        _: Request<user::ReactivateUserRequest>,
+    ) -> Result<Response<user::ReactivateUserResponse>, Status> {
+        unused()
+    }
+
+    async fn delete_user(
+        &self,
+        _: Request<user::DeleteUserRequest>,
+    ) -> Result<Response<user::DeleteUserResponse>, Status> {
+        unused()
+    }
+
+    async fn undelete_user(
+        &self,
+        _: Request<user::UndeleteUserRequest>,
+    ) -> Result<Response<user::UndeleteUserResponse>, Status> {
+        unused()
+    }
+
     async fn get_user(
         &self,
         request: Request<user::GetUserRequest>,

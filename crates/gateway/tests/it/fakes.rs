@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tidings_proto_auth::v1::{
+    CreateUserTokenRequest, CreateUserTokenResponse, ExchangeExternalTokenRequest, ExchangeExternalTokenResponse,
     IntrospectTokenRequest, IntrospectTokenResponse, ListSigningKeysRequest, ListSigningKeysResponse, LoginRequest,
     LoginResponse, LogoutAllRequest, LogoutAllResponse, LogoutRequest, LogoutResponse, RefreshTokenRequest,
     RefreshTokenResponse, RegisterRequest, RegisterResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
@@ -103,6 +104,20 @@ impl AuthService for FakeAuth {
         &self,
         _: Request<RotateSigningKeyRequest>,
     ) -> Result<Response<RotateSigningKeyResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn create_user_token(
+        &self,
+        _: Request<CreateUserTokenRequest>,
+    ) -> Result<Response<CreateUserTokenResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn exchange_external_token(
+        &self,
+        _: Request<ExchangeExternalTokenRequest>,
+    ) -> Result<Response<ExchangeExternalTokenResponse>, Status> {
         Ok(Response::new(Default::default()))
     }
 
