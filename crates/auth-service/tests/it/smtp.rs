@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
+use tidings_ids::Source;
 use tidings_rpc::testing::{Authority, Certificate};
-use time::OffsetDateTime;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -53,7 +53,7 @@ impl Drop for Sink {
 impl Sink {
     /// A server on the loopback whose certificate, for `localhost`, is signed by `authority`.
     pub async fn open(authority: &Authority, begin: Begin) -> Self {
-        let now = OffsetDateTime::now_utc();
+        let now = Source::system().now();
         let day = time::Duration::DAY;
         let certificate = authority.sign(&["localhost"], now - day, now + day);
         let acceptor = TlsAcceptor::from(Arc::new(tls(&certificate)));
