@@ -4,7 +4,13 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tidings_db::Pool;
 
 /// Tables that change by themselves, or by a refused call with good reason.
-const RESTLESS: [&str; 2] = ["auth.throttles", "auth.proof_failures"];
+const RESTLESS: [&str; 4] = [
+    "auth.throttles",
+    "auth.proof_failures",
+    // How far a service has followed the states of users.
+    "auth.followed_feeds",
+    "chats.user_feed",
+];
 
 /// What is stored: of each table how many rows, and a sum over them.
 #[derive(Debug, PartialEq, Eq)]

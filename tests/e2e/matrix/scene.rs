@@ -86,6 +86,7 @@ impl Scene {
         scene.put("owner_name", cast.owner.username.clone());
         scene.put("owner_password", cast.owner.password.clone());
         scene.put("owner_token", cast.owner.access_token.clone());
+        scene.put("admin", cast.admin.user_id.clone());
         scene.put("member", cast.member.user_id.clone());
         scene.put("second", cast.second.user_id.clone());
         scene.put("assistant", cast.assistant.user_id.clone());

@@ -64,8 +64,7 @@ impl Stage {
         let once_more = answered(ready).await;
         let wrong = match call.idempotency {
             Idempotency::RequestId => match (&again, &once_more) {
-                // A refresh gives a new access token each time.
-                (Ok(_), Ok(_)) if call.path().ends_with("/RefreshToken") => None,
+                (Ok(_), Ok(_)) if tells_once(call) => None,
                 (Ok(one), Ok(other)) if one == other => None,
                 (Ok(_), Ok(_)) => Some("the first answer and the second are not the same".to_owned()),
                 (Err(status), _) | (_, Err(status)) => Some(format!("repeated, it is refused with {status:?}")),
@@ -106,6 +105,18 @@ impl Stage {
     pub fn log_length(&self, call: &Call) -> u64 {
         fs::metadata(self.suite.log_of(call.process())).map_or(0, |log| log.len())
     }
+}
+
+/// Whether a repetition is told something else: a refresh gives a new access token each time, what is shown once is not shown again,
+/// and what was ended before is not counted.
+fn tells_once(call: &Call) -> bool {
+    let told = [
+        "RefreshToken",
+        "CreateApiKey",
+        "GenerateRecoveryCodes",
+        "RevokeUserLoginSessions",
+    ];
+    told.contains(&call.method.name())
 }
 
 /// Makes a call until it is answered for good: others of its kind may still be at work.

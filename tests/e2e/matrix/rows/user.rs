@@ -147,4 +147,5 @@ pub const ROWS: &[Row] = &[
     row("user.v1.UserAuditService.VerifyAuditChain", Anyone, Nothing, r#"{}"#),
     row("user.v1.RoleService.ListPermissions", Anyone, Nothing, "{}"),
     row("user.v1.UserStateService.ListBlocks", Anyone, Nothing, "{}"),
+    row("user.v1.UserStateService.ListDeletedUsers", Anyone, Nothing, "{}"),
 ];
