@@ -60,7 +60,10 @@ impl Denials {
     /// Tells of a denied call. Where nobody listens, as at the gateway, there is no trail.
     pub(crate) fn tell(&self, denial: Denial) {
         let listener = self.inner.listener.lock();
-        if listener.as_ref().is_some_and(|listener| listener.try_send(denial).is_err()) {
+        if listener
+            .as_ref()
+            .is_some_and(|listener| listener.try_send(denial).is_err())
+        {
             self.inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -243,7 +243,10 @@ impl Shared {
         self.environment.denials.tell(Denial {
             origin,
             trace_id: tidings_telemetry::trace_id(log.span()),
-            reason: status.get_details_error_info().map(|info| info.reason).unwrap_or_default(),
+            reason: status
+                .get_details_error_info()
+                .map(|info| info.reason)
+                .unwrap_or_default(),
             time: self.environment.source.now(),
         });
     }

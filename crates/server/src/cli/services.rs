@@ -15,9 +15,9 @@ use crate::{
     database::Database,
     process,
     settings::{
-        AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs, PasswordArgs, PeerArgs,
-        PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, ServicePorts, SuiteSecretArgs, TelemetryArgs,
-        TlsArgs,
+        AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults, LimitsArgs, MailArgs,
+        PasswordArgs, PeerArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, ServicePorts,
+        SuiteSecretArgs, TelemetryArgs, TlsArgs,
     },
     suite::{Base, Part, Peers, feeds, services},
 };

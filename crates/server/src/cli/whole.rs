@@ -15,8 +15,9 @@ use super::echo::Echo;
 use crate::{
     database::Database,
     settings::{
-        Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults, LimitsArgs,
-        MailArgs, PasswordArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs, SuiteSecretArgs, TelemetryArgs,
+        Assistant, AssistantArgs, AuthSecretArgs, DataArgs, DatabaseArgs, ExternalArgs, GatewayArgs, GatewayDefaults,
+        LimitsArgs, MailArgs, PasswordArgs, PublicListenArgs, PublicTlsArgs, PublicUrlArgs, RegistrationArgs,
+        SuiteSecretArgs, TelemetryArgs,
     },
     suite::{Base, Peers, feeds, services},
 };
@@ -104,7 +105,8 @@ impl Whole {
             given.mail,
         );
         auth.external_issuers = self.external.issuers()?;
-        auth.breached_passwords_file.clone_from(&self.passwords.breached_passwords_file);
+        auth.breached_passwords_file
+            .clone_from(&self.passwords.breached_passwords_file);
         let message = tidings_message_service::Config {
             other_nodes: given.other_nodes,
             ..tidings_message_service::Config::new(given.attachments, public_url)
