@@ -4,14 +4,16 @@
 //! | --- | --- |
 //! | `change` | a change of an audience, and the rule of its number |
 //! | `apply` | applies changes in their order, in bounded transactions, each fenced against being applied twice |
-//! | `pieces` | the statements of one transaction |
+//! | `audience`, `chats`, `members` | the statements of one transaction |
 //! | `user_log` | entries of users' own logs |
 //! | `activity` | the order of a user's chats |
 
 mod activity;
 mod apply;
+mod audience;
 mod change;
-mod pieces;
+mod chats;
+mod members;
 pub(crate) mod user_log;
 
 pub(crate) use activity::{ChatActivity, Cursor, UNREAD_MAX, list_chat_activity};

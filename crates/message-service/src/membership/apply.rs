@@ -15,8 +15,10 @@ use tidings_ids::{AudienceId, ChatId, Source, UserId};
 use tidings_proto_common::v1::AuditCategory;
 
 use super::{
+    audience,
     change::{AudienceChange, Change, Turn, turn},
-    pieces::{self, MemberStep},
+    chats,
+    members::{self, MemberStep},
     user_log::{self, Entry},
 };
 use crate::{Error, bus::Bus};
@@ -66,7 +68,7 @@ async fn apply_piece(
     audience_id: AudienceId,
     changes: &[AudienceChange],
 ) -> Result<(i64, bool, Piece), Error> {
-    let mut applied = pieces::lock_audience(tx, audience_id).await?;
+    let mut applied = audience::lock_audience(tx, audience_id).await?;
     let before = applied;
     let mut piece = Piece {
         left: PIECE_ROWS_MAX,
@@ -90,7 +92,7 @@ async fn apply_piece(
         }
         applied = change.number;
     }
-    pieces::set_applied(tx, audience_id, applied).await?;
+    audience::set_applied(tx, audience_id, applied).await?;
     if applied > before {
         let event = Event::of_call(source, AuditCategory::Membership, "message.apply_membership_changes")
             .subject(audience_id)
@@ -111,31 +113,31 @@ async fn apply_change(
 ) -> Result<bool, Error> {
     match &change.change {
         Change::ChatAdded(facts) => {
-            if pieces::insert_chat(tx, audience_id, change, facts).await? {
+            if chats::insert_chat(tx, audience_id, change, facts).await? {
                 piece.wrote(facts.chat_id);
             }
-            pieces::tell_members_of_chat(tx, audience_id, change, facts.chat_id, piece).await
+            chats::tell_members_of_chat(tx, audience_id, change, facts.chat_id, piece).await
         }
         Change::ChatUpdated(facts) => {
-            if pieces::update_chat(tx, audience_id, change, facts).await? {
+            if chats::update_chat(tx, audience_id, change, facts).await? {
                 piece.wrote(facts.chat_id);
             }
             Ok(true)
         }
-        Change::ChatRemoved(chat_id) => pieces::remove_chat(tx, audience_id, change, *chat_id, piece).await,
-        Change::MemberPut(member) => match pieces::put_member(tx, audience_id, change.number, member).await? {
+        Change::ChatRemoved(chat_id) => chats::remove_chat(tx, audience_id, change, *chat_id, piece).await,
+        Change::MemberPut(member) => match members::put_member(tx, audience_id, change.number, member).await? {
             MemberStep::Nothing => Ok(true),
-            step => pieces::write_into_chats(tx, audience_id, change, member.user_id, step, piece).await,
+            step => members::write_into_chats(tx, audience_id, change, member.user_id, step, piece).await,
         },
         Change::MemberRemoved { user_id, reason } => {
-            match pieces::remove_member(tx, audience_id, change.number, *user_id, *reason).await? {
+            match members::remove_member(tx, audience_id, change.number, *user_id, *reason).await? {
                 MemberStep::Nothing => Ok(true),
-                step => pieces::write_into_chats(tx, audience_id, change, *user_id, step, piece).await,
+                step => members::write_into_chats(tx, audience_id, change, *user_id, step, piece).await,
             }
         }
         Change::AudienceRemoved => remove_audience(tx, audience_id, change, piece).await,
         Change::ChatBlocked { chat_id, blocked } => {
-            pieces::set_blocked(tx, audience_id, *chat_id, *blocked).await?;
+            chats::set_blocked(tx, audience_id, *chat_id, *blocked).await?;
             piece.left = piece.left.saturating_sub(1);
             Ok(true)
         }
@@ -149,15 +151,15 @@ async fn remove_audience(
     change: &AudienceChange,
     piece: &mut Piece,
 ) -> Result<bool, Error> {
-    if pieces::close_audience(tx, audience_id).await? {
+    if audience::close_audience(tx, audience_id).await? {
         return Ok(false);
     }
-    while let Some(chat_id) = pieces::next_chat(tx, audience_id).await? {
-        if !pieces::remove_chat(tx, audience_id, change, chat_id, piece).await? {
+    while let Some(chat_id) = chats::next_chat(tx, audience_id).await? {
+        if !chats::remove_chat(tx, audience_id, change, chat_id, piece).await? {
             return Ok(false);
         }
     }
-    pieces::end_members(tx, audience_id, change.number, piece).await
+    members::end_members(tx, audience_id, change.number, piece).await
 }
 
 impl Piece {
