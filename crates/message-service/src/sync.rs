@@ -7,6 +7,7 @@
 //! | `reader` | what following needs of a store: the trait, and what it answers |
 //! | `tell` | what of a chat's entries one follower is told: the one place where visibility is decided |
 //! | `read` | one read of one chat for one follower: entries first, rights afterwards |
+//! | `have` | what a client says that it has, held against the logs |
 //! | `follower` | the state machine: what the user log says, then the chats that moved; a bounded read a step |
 //! | `pull` | the same in pages, continued by a token |
 //! | `postgres` | the reader on Postgres |
@@ -27,6 +28,7 @@
 
 mod follower;
 mod frame;
+mod have;
 mod hub;
 mod outbox;
 mod postgres;
@@ -55,11 +57,11 @@ use crate::bus::{Bus, Moved};
 use self::{follower::Follower, hub::Hub, outbox::outbox, postgres::Store, stream::Stream};
 
 pub(crate) use self::{
-    follower::Have,
     frame::{
         ChatEntry, ChatEvent, ChatState, Frame, Log, MemberState, MessageChange, SkipReason, Skipped, Snapshot,
         UserEntry, UserEvent,
     },
+    have::Have,
     outbox::{Frames, Progress, Sent},
     postgres::Heads,
     pull::{Cursor, Page},

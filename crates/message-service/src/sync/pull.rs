@@ -12,8 +12,8 @@ use tidings_db::Error;
 use tidings_ids::{ChatId, LogId, UserId};
 
 use super::{
-    follower::{Have, left, skipped_of_user_log, valid},
     frame::{Frame, Snapshot},
+    have::{Have, left, skipped_of_user_log, valid},
     read::{Place, Then},
     reader::{OpenChat, Opening, Range, Reader, Standing},
 };

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use tidings_ids::{ChatId, UserId};
 
 use super::{
-    follower::{Follower, Have},
+    follower::Follower,
     frame::{ChatEntry, ChatEvent, Frame, Log, SkipReason, Skipped, Snapshot, UserEvent},
+    have::Have,
     memory::{Chat, Memory, World},
     pull,
 };
