@@ -1,5 +1,8 @@
 //! A message service in this process, its surroundings, and those who call it.
 
+mod actor;
+mod audience;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -8,19 +11,15 @@ use tidings_authn::{
     AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, Service, ServiceIdentity, SuiteSecret, Verifier,
 };
 use tidings_db::{Pool, Schema, Settings, testing::Database};
-use tidings_ids::{AudienceId, ChatId, Source, UserId};
+use tidings_ids::{AudienceId, Source, UserId};
 use tidings_message_service::{Config, MIGRATIONS};
-use tidings_proto_common::v1::{ChatHistory, ChatKind, ChatRole, ErrorReason, Permission, RemovalReason};
-use tidings_proto_message::v1::{
-    ApplyMembershipChangesRequest, AudienceChange, AudienceMemberRemoved, AudienceRemoved, ChatFacts, ChatRemoved,
-    GetMessageRequest, ListMessagesRequest, ListMessagesResponse, MemberPut, Message, SendMessageRequest,
-    attachment_service_client::AttachmentServiceClient, audience_change::Kind,
-    membership_log_service_client::MembershipLogServiceClient, message_service_client::MessageServiceClient,
-    response_service_client::ResponseServiceClient,
-};
+use tidings_proto_common::v1::{ChatKind, ChatRole, ErrorReason, Permission};
+use tidings_proto_message::v1::{ChatFacts, audience_change::Kind};
 use tidings_rpc::{Drain, Environment, Limits, Peer, Slot};
-use tonic::{Request, Status};
+use tonic::Status;
 use tonic_types::StatusExt as _;
+
+pub use audience::chat_id;
 
 pub const MEMBER: ChatRole = ChatRole::Member;
 pub const ADMIN: ChatRole = ChatRole::Admin;
@@ -263,207 +262,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.drain.begin();
     }
-}
-
-impl Audience {
-    pub fn now(&self) -> prost_types::Timestamp {
-        prost_types::Timestamp {
-            seconds: self.source.now().unix_timestamp(),
-            nanos: 0,
-        }
-    }
-
-    pub fn client(&self) -> MembershipLogServiceClient<Peer> {
-        MembershipLogServiceClient::new(self.peer.clone())
-    }
-
-    /// A change with its number, not told yet.
-    pub fn change(&self, number: i64, kind: Kind) -> AudienceChange {
-        AudienceChange {
-            number,
-            actor_id: self.actor.clone(),
-            change_time: Some(self.now()),
-            kind: Some(kind),
-        }
-    }
-
-    /// Hands changes over as they are, and returns how far the audience is.
-    pub async fn deliver(&self, changes: Vec<AudienceChange>) -> Result<i64, Status> {
-        let request = ApplyMembershipChangesRequest {
-            audience_id: self.id.clone(),
-            changes,
-        };
-        Ok(self
-            .client()
-            .apply_membership_changes(request)
-            .await?
-            .into_inner()
-            .applied_number)
-    }
-
-    /// Makes the next change.
-    pub async fn tell(&mut self, kind: Kind) {
-        self.number += 1;
-        let applied = self
-            .deliver(vec![self.change(self.number, kind)])
-            .await
-            .expect("applied");
-        assert_eq!(applied, self.number);
-    }
-
-    pub fn member(&self, actor: &Actor, role: ChatRole) -> Kind {
-        Kind::MemberPut(MemberPut {
-            user_id: actor.id.clone(),
-            role: role.into(),
-            mute_end_time: None,
-            create_time: Some(self.now()),
-        })
-    }
-
-    pub fn removal(&self, actor: &Actor) -> Kind {
-        let reason = RemovalReason::Removed.into();
-        Kind::MemberRemoved(AudienceMemberRemoved {
-            user_id: actor.id.clone(),
-            reason,
-        })
-    }
-
-    pub async fn put(&mut self, actor: &Actor, role: ChatRole) {
-        let member = self.member(actor, role);
-        self.tell(member).await;
-    }
-
-    pub async fn remove(&mut self, actor: &Actor) {
-        let removal = self.removal(actor);
-        self.tell(removal).await;
-    }
-
-    pub async fn remove_chat(&mut self, chat_id: &str) {
-        self.tell(Kind::ChatRemoved(ChatRemoved {
-            chat_id: chat_id.to_owned(),
-        }))
-        .await;
-    }
-
-    pub async fn end(&mut self) {
-        self.tell(Kind::AudienceRemoved(AudienceRemoved {})).await;
-    }
-
-    /// The facts of this audience's own chat, changed.
-    pub async fn update(&mut self, change: impl FnOnce(&mut ChatFacts)) {
-        let mut facts = ChatFacts {
-            chat_id: self.id.clone(),
-            kind: ChatKind::Conversation.into(),
-            create_time: Some(self.now()),
-            ..ChatFacts::default()
-        };
-        change(&mut facts);
-        self.tell(Kind::ChatUpdated(facts)).await;
-    }
-
-    /// Adds a chat to a group.
-    pub async fn add_chat(&mut self, history: ChatHistory) -> String {
-        let chat_id = self.source.new_id::<tidings_ids::kind::Chat>().to_string();
-        let facts = ChatFacts {
-            chat_id: chat_id.clone(),
-            kind: ChatKind::Group.into(),
-            group_id: self.id.clone(),
-            history: history.into(),
-            create_time: Some(self.now()),
-            ..ChatFacts::default()
-        };
-        self.tell(Kind::ChatAdded(facts)).await;
-        chat_id
-    }
-}
-
-impl Actor {
-    /// A request with the actor's token.
-    pub fn asks<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let bearer = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
-        request.metadata_mut().insert("authorization", bearer);
-        request
-    }
-
-    pub fn messages(&self) -> MessageServiceClient<Peer> {
-        MessageServiceClient::new(self.peer()).max_decoding_message_size(16 * 1024 * 1024)
-    }
-
-    pub fn responses(&self) -> ResponseServiceClient<Peer> {
-        ResponseServiceClient::new(self.peer())
-    }
-
-    pub fn attachments(&self) -> AttachmentServiceClient<Peer> {
-        AttachmentServiceClient::new(self.peer())
-    }
-
-    /// The connection that the actor calls by.
-    pub fn peer(&self) -> Peer {
-        self.peer.clone()
-    }
-
-    pub fn request_id(&self) -> String {
-        self.source.new_id::<tidings_ids::kind::Request>().to_string()
-    }
-
-    pub async fn send(&self, chat_id: &str, text: &str) -> Result<Message, Status> {
-        self.send_as(self.message(chat_id, text)).await
-    }
-
-    /// A message with an id for repetitions, not sent yet.
-    pub fn message(&self, chat_id: &str, text: &str) -> SendMessageRequest {
-        SendMessageRequest {
-            chat_id: chat_id.to_owned(),
-            text: text.to_owned(),
-            request_id: self.request_id(),
-            ..SendMessageRequest::default()
-        }
-    }
-
-    pub async fn send_as(&self, request: SendMessageRequest) -> Result<Message, Status> {
-        let response = self.messages().send_message(self.asks(request)).await?;
-        Ok(response.into_inner().message.expect("a message"))
-    }
-
-    pub async fn get(&self, chat_id: &str, message_id: &str) -> Result<Message, Status> {
-        let request = GetMessageRequest {
-            chat_id: chat_id.to_owned(),
-            message_id: message_id.to_owned(),
-        };
-        let response = self.messages().get_message(self.asks(request)).await?;
-        Ok(response.into_inner().message.expect("a message"))
-    }
-
-    pub async fn list(&self, request: ListMessagesRequest) -> Result<ListMessagesResponse, Status> {
-        Ok(self.messages().list_messages(self.asks(request)).await?.into_inner())
-    }
-
-    /// The texts of one page, oldest first.
-    pub async fn texts(&self, chat_id: &str) -> Result<Vec<String>, Status> {
-        let request = ListMessagesRequest {
-            chat_id: chat_id.to_owned(),
-            page_size: 200,
-            ..ListMessagesRequest::default()
-        };
-        Ok(self
-            .list(request)
-            .await?
-            .messages
-            .into_iter()
-            .map(|message| message.text)
-            .collect())
-    }
-
-    /// The id of a chat that does not exist.
-    pub fn nowhere(&self) -> String {
-        self.source.new_id::<tidings_ids::kind::Chat>().to_string()
-    }
-}
-
-/// The id of an audience's own chat, for SQL.
-pub fn chat_id(audience: &Audience) -> ChatId {
-    ChatId::parse(&audience.id).expect("an id")
 }
 
 /// Stands in for the feeds, which a test of one service does not have.
