@@ -56,6 +56,8 @@ pub enum Effect {
         ends: bool,
         /// Whether it is there for deleted users too.
         deleted: bool,
+        /// Whether it gets whoever does it to another into that account.
+        takes_over: bool,
     },
     /// It shows what concerns a user: to others with this permission, whatever the ranks.
     OfOthers(Permission),
@@ -70,7 +72,7 @@ pub enum Effect {
 }
 
 /// The RPCs that do something to whom or what they name, besides those of [`Effect::of`]'s last line.
-const EFFECTS: [(&str, Effect); 15] = [
+const EFFECTS: [(&str, Effect); 17] = [
     ("tidings.user.v1.RoleService/AssignRole", Effect::AssignRole),
     ("tidings.user.v1.RoleService/UnassignRole", Effect::UnassignRole),
     ("tidings.user.v1.RoleService/UpdateRole", Effect::UpdateRole),
@@ -90,6 +92,7 @@ const EFFECTS: [(&str, Effect); 15] = [
             own: false,
             ends: true,
             deleted: false,
+            takes_over: false,
         },
     ),
     (
@@ -99,6 +102,7 @@ const EFFECTS: [(&str, Effect); 15] = [
             own: true,
             ends: true,
             deleted: true,
+            takes_over: false,
         },
     ),
     (
@@ -108,11 +112,16 @@ const EFFECTS: [(&str, Effect); 15] = [
             own: false,
             ends: false,
             deleted: true,
+            takes_over: false,
         },
     ),
     (
+        "tidings.auth.v1.CredentialService/SetPassword",
+        take_over(Permission::CredentialsManage, false),
+    ),
+    (
         "tidings.auth.v1.CredentialService/RemoveTotp",
-        own_or(Permission::CredentialsManage),
+        take_over(Permission::CredentialsManage, true),
     ),
     (
         "tidings.auth.v1.CredentialService/ListCredentials",
@@ -124,6 +133,16 @@ const EFFECTS: [(&str, Effect); 15] = [
     ),
     (
         "tidings.auth.v1.ServiceAccountService/DeleteServiceAccount",
+        Effect::OnUser {
+            permission: Permission::ServiceAccountsManage,
+            own: false,
+            ends: true,
+            deleted: true,
+            takes_over: false,
+        },
+    ),
+    (
+        "tidings.auth.v1.ServiceAccountService/RevokeApiKey",
         on_other(Permission::ServiceAccountsManage),
     ),
     (
@@ -132,7 +151,7 @@ const EFFECTS: [(&str, Effect); 15] = [
     ),
     (
         "tidings.auth.v1.AuthService/CreateUserToken",
-        on_other(Permission::UserTokensCreate),
+        take_over(Permission::UserTokensCreate, false),
     ),
 ];
 
@@ -143,6 +162,7 @@ const fn own_or(permission: Permission) -> Effect {
         own: true,
         ends: false,
         deleted: false,
+        takes_over: false,
     }
 }
 
@@ -153,6 +173,18 @@ const fn on_other(permission: Permission) -> Effect {
         own: false,
         ends: false,
         deleted: false,
+        takes_over: false,
+    }
+}
+
+/// Done with this permission, and whoever does it can be the user then.
+const fn take_over(permission: Permission, own: bool) -> Effect {
+    Effect::OnUser {
+        permission,
+        own,
+        ends: false,
+        deleted: false,
+        takes_over: true,
     }
 }
 

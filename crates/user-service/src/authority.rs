@@ -39,6 +39,8 @@ pub enum Deed<'a> {
         /// Whether the account is the last active admin's and would not be active afterwards.
         last_admin: bool,
     },
+    /// The actor gets into a user's account, whose roles allow this together: what is given is the account.
+    TakeOver(&'a Permissions),
     /// A new user, who holds these roles from the start.
     CreateUser(&'a [Role]),
     /// A new role.
@@ -184,6 +186,7 @@ impl Trial<'_> {
                 self.user_rank(user)?;
                 self.admin_remains(last_admin)
             }
+            Deed::TakeOver(permissions) => self.grant(permissions),
             Deed::CreateUser(roles) => roles.iter().try_for_each(|role| {
                 self.grant(&role.permissions)?;
                 self.role_rank(role.rank)

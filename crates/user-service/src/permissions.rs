@@ -33,6 +33,12 @@ impl Permissions {
         self.0.contains(&(permission as i32))
     }
 
+    /// All that is in one of these.
+    #[must_use]
+    pub fn of_all<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self(sets.into_iter().flat_map(|set| set.0.iter().copied()).collect())
+    }
+
     /// The first of the others that is not in this set.
     #[must_use]
     pub fn first_missing(&self, others: &Self) -> Option<PermissionNumber> {

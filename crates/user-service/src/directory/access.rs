@@ -30,6 +30,7 @@ impl Directory {
                 own: false,
                 ends: false,
                 deleted: false,
+                takes_over: false,
             },
             Asked::Method(policy) => match offered(policy) {
                 Ok(true) => Effect::of(policy),
@@ -51,6 +52,12 @@ impl Directory {
             None => None,
         };
         let last_admin = last_admin(connection, query, effect).await?;
+        let held_by_user = match (effect, query.user) {
+            (Effect::OnUser { takes_over: true, .. }, Some(user_id)) if user_id != query.subject => {
+                Some(authority::held_by(connection, user_id).await?)
+            }
+            _ => None,
+        };
         let mut deeds = vec![Deed::Use(asked_for)];
         match (effect, user, role.as_ref()) {
             (Effect::OnUser { permission, own, .. }, Some(user), _) => {
@@ -65,6 +72,7 @@ impl Directory {
                     user,
                     last_admin,
                 });
+                deeds.extend(held_by_user.as_ref().map(Deed::TakeOver));
             }
             (Effect::OfOthers(permission), Some(_), _) if query.user != Some(query.subject) => {
                 deeds.push(Deed::Use(permission));

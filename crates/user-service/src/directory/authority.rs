@@ -1,28 +1,42 @@
 //! What [`crate::authority`] decides by, read from what is stored now: an access token may be a second behind.
 
+use std::iter;
+
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::Permission;
 
 use super::{Change, Directory};
 use crate::{
-    authority::{Actor, Deed, judge},
+    authority::{Actor, Deed, judge, judge_all},
     error::Error,
+    permissions::Permissions,
     role::{ADMIN, Rank},
     store::{assignments, roles, users},
 };
 
 impl Directory {
-    /// Whether the actor may act on the target as far as ranks go.
-    pub(crate) async fn check_authority(&self, actor: UserId, target: UserId) -> Result<(), Error> {
+    /// Whether the actor may act on the target as far as ranks go, and where `reach` is given, what the actor's token reaches, also get
+    /// into the target's account.
+    pub(crate) async fn check_authority(
+        &self,
+        actor: UserId,
+        target: UserId,
+        reach: Option<Permissions>,
+    ) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
-        let judged = actor_of(&mut connection, actor, None).await?;
-        let user = users::rank(&mut *connection, target).await?;
-        let deed = Deed::ActOnUser {
+        let takes_over = reach.is_some() && actor != target;
+        let judged = actor_of(&mut connection, actor, reach).await?;
+        let act = Deed::ActOnUser {
             permission: Permission::Unspecified,
-            user,
+            user: users::rank(&mut *connection, target).await?,
             last_admin: false,
         };
-        judge(&judged, deed).outcome
+        let held = if takes_over {
+            Some(held_by(&mut connection, target).await?)
+        } else {
+            None
+        };
+        judge_all(&judged, iter::once(act).chain(held.as_ref().map(Deed::TakeOver))).outcome
     }
 }
 
@@ -35,7 +49,7 @@ pub(super) async fn actor(tx: &mut sqlx::PgConnection, change: &Change) -> Resul
 pub(super) async fn actor_of(
     connection: &mut sqlx::PgConnection,
     user_id: UserId,
-    reach: Option<crate::permissions::Permissions>,
+    reach: Option<Permissions>,
 ) -> Result<Actor, Error> {
     let standing = users::standing(connection, user_id)
         .await?
@@ -46,6 +60,18 @@ pub(super) async fn actor_of(
         rank: standing.rank,
         reach,
     })
+}
+
+/// What a user's roles allow together, also while the user is suspended: it is the user's again afterwards.
+pub(super) async fn held_by(connection: &mut sqlx::PgConnection, user_id: UserId) -> Result<Permissions, Error> {
+    let roles = roles::of_user(connection, user_id).await?;
+    Ok(Permissions::of_all(roles.iter().map(|role| &role.permissions)))
+}
+
+/// Refuses the change unless the caller may get into the user's account too.
+pub(super) async fn may_take_over(tx: &mut sqlx::PgConnection, change: &Change, user_id: UserId) -> Result<(), Error> {
+    let held = held_by(&mut *tx, user_id).await?;
+    judge(&actor(tx, change).await?, Deed::TakeOver(&held)).outcome
 }
 
 /// Refuses the change unless the caller holds the permission.

@@ -44,8 +44,6 @@ impl Directory {
             if account.after(Step::Delete, now, time::Duration::ZERO)?.is_some() {
                 lifecycle::delete(tx, user_id, now).await?;
                 search::refresh(tx, user_id).await?;
-                let event = self.event_of("user.delete_bot").subject(user_id).subject(actor);
-                record(tx, &event).await?;
                 let event = self.event_of("user.delete_bot").subject(user_id);
                 record(tx, &event.detail("actor_user_id", actor)).await?;
                 states::publish(tx, &[user_id], Cause::Ended, now).await?;

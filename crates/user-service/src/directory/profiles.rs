@@ -6,7 +6,7 @@ use tidings_proto_common::v1::Permission;
 
 use super::{
     Change, Directory,
-    authority::{may_act_on, permitted},
+    authority::{may_act_on, may_take_over, permitted},
     trail::record,
 };
 use crate::{
@@ -89,6 +89,10 @@ async fn lock_for_update(
     };
     if caller != user_id {
         may_act_on(tx, change, Permission::UsersManage, user_id).await?;
+        if profile.external_id.is_some() {
+            // Whoever has it at the other system logs in with it.
+            may_take_over(tx, change, user_id).await?;
+        }
     } else if let Some(permission) = profile.permission() {
         permitted(tx, change, permission).await?;
     }

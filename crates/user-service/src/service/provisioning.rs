@@ -106,9 +106,14 @@ impl ProvisioningService for Rpcs {
         let mut violations = Violations::new();
         let actor = violations.id("actor_user_id", &request.actor_user_id);
         let target = violations.id("target_user_id", &request.target_user_id);
+        let reach = Permissions::parse("actor_permissions", &request.actor_permissions, &mut violations);
+        if !request.takes_over && !request.actor_permissions.is_empty() {
+            violations.add("actor_permissions", "must be empty unless takes_over is set");
+        }
         Error::if_any(violations)?;
         let (actor, target) = actor.zip(target).ok_or(Error::NotFound)?;
-        self.directory.check_authority(actor, target).await?;
+        let reach = request.takes_over.then_some(reach);
+        self.directory.check_authority(actor, target, reach).await?;
         Ok(Response::new(CheckAuthorityResponse {}))
     }
 

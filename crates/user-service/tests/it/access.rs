@@ -227,6 +227,57 @@ async fn what_one_may_do_to_oneself_takes_no_permission() {
 }
 
 #[tokio::test]
+async fn what_auth_asks_before_it_acts_on_an_account_is_told_too() {
+    let world = World::begin().await;
+    let ruth = world.register("ruth", &["admin"]).await;
+    world
+        .ranked_role(&ruth, "desk", &[P::CredentialsManage, P::ServiceAccountsManage], 0)
+        .await;
+    world.ranked_role(&ruth, "staff", &[P::RolesManage], 0).await;
+    let desk = world.register("dora", &["desk", "member"]).await;
+    let staff = world.register("stan", &["staff"]).await;
+    let ada = world.register("ada", &[]).await;
+    let ask = async |name: &str, target: &Actor| {
+        let query = AccessQuery {
+            target_user_id: target.user_id.to_string(),
+            ..method(name)
+        };
+        let explained = explain(&world, &desk, query).await;
+        let last = *rules(&explained).last().expect("a rule");
+        (explained.decision.expect("a decision").reason(), last)
+    };
+    for name in ["SetPassword", "RemoveTotp"] {
+        let name = format!("tidings.auth.v1.CredentialService/{name}");
+        assert_eq!(ask(&name, &ada).await.0, R::Unspecified, "{name}");
+        assert_eq!(
+            ask(&name, &staff).await,
+            (R::PermissionMissing, Rule::GrantHeld),
+            "{name}"
+        );
+    }
+    let own = AccessQuery {
+        target_user_id: staff.user_id.to_string(),
+        ..method("tidings.auth.v1.CredentialService/RemoveTotp")
+    };
+    assert!(check(&world, &staff, own).await.unwrap().allowed, "one's own");
+    for name in ["DeleteServiceAccount", "CreateApiKey", "RevokeApiKey"] {
+        let name = format!("tidings.auth.v1.ServiceAccountService/{name}");
+        assert_eq!(ask(&name, &staff).await.0, R::Unspecified, "{name}");
+        assert_eq!(
+            ask(&name, &ruth).await,
+            (R::RankTooLow, Rule::RankReachesUser),
+            "{name}"
+        );
+    }
+    let last = AccessQuery {
+        target_user_id: ruth.user_id.to_string(),
+        ..method("tidings.auth.v1.ServiceAccountService/DeleteServiceAccount")
+    };
+    let refused = check(&world, &ruth, last).await.unwrap();
+    assert_eq!(refused.reason(), R::LastAdmin);
+}
+
+#[tokio::test]
 async fn a_suspended_account_may_do_nothing_but_what_everybody_may() {
     let world = World::begin().await;
     let (ruth, ada) = (

@@ -187,6 +187,13 @@ async fn a_bot_is_deleted_by_who_does_not_stand_below_it() {
     assert_eq!(deleted.status(), UserStatus::Deleted);
     assert!(deleted.token_epoch > before.token_epoch, "its tokens end");
     assert_eq!(world.delete_bot(&bot, &admin).await.expect("deleted already"), deleted);
+    let events: i64 = sqlx::query_scalar(
+        "select count(*) from users.audit_events where action like '%ProvisioningService/DeleteBot'",
+    )
+    .fetch_one(&world.pool())
+    .await
+    .expect("read");
+    assert_eq!(events, 1, "one deletion, one entry");
 }
 
 #[tokio::test]

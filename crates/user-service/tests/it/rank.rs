@@ -51,11 +51,13 @@ enum Action {
     DeleteUser,
     /// Be somebody of higher rank, or of the same, to who has only this role.
     Authority,
+    /// Get into the account of somebody who has only this role, as an operator does who sets a password.
+    TakeOver,
 }
 
 /// A row an actor, a column a target, both in the order of [`ROLES`]: `.` is done, `P` is `PERMISSION_MISSING`, `R` is
 /// `RANK_TOO_LOW`, `K` is `KIND_UNSUITABLE`.
-const TABLE: [(Action, [&str; 8]); 11] = [
+const TABLE: [(Action, [&str; 8]); 12] = [
     (
         Action::Create,
         [
@@ -120,6 +122,12 @@ const TABLE: [(Action, [&str; 8]); 11] = [
         Action::Authority,
         [
             "........", "R.R.....", "R.......", "RRR.....", "RRR.....", "RRRRR...", "RRRRR...", "RRRRR...",
+        ],
+    ),
+    (
+        Action::TakeOver,
+        [
+            "........", "R.R...PP", "RP.PPPPP", "RRR...PP", "RRRP.PPP", "RRRRR.PP", "RRRRRP.P", "RRRRRPP.",
         ],
     ),
 ];
@@ -331,6 +339,16 @@ impl Stage {
                 let request = CheckAuthorityRequest {
                     actor_user_id: actor.user_id.to_string(),
                     target_user_id: self.holder(case, &role.name).await.to_string(),
+                    ..CheckAuthorityRequest::default()
+                };
+                (world.provisioning().check_authority(request).await.map(drop), None)
+            }
+            Action::TakeOver => {
+                let request = CheckAuthorityRequest {
+                    actor_user_id: actor.user_id.to_string(),
+                    target_user_id: self.holder(case, &role.name).await.to_string(),
+                    takes_over: true,
+                    actor_permissions: (1..=15).collect(),
                 };
                 (world.provisioning().check_authority(request).await.map(drop), None)
             }
@@ -405,6 +423,7 @@ async fn the_highest_role_counts() {
         let request = CheckAuthorityRequest {
             actor_user_id: actor.user_id.to_string(),
             target_user_id: target.user_id.to_string(),
+            ..CheckAuthorityRequest::default()
         };
         world.provisioning().check_authority(request).await
     };
@@ -423,6 +442,7 @@ async fn authority_is_asked_about_people_who_are_there() {
         let request = CheckAuthorityRequest {
             actor_user_id: actor.to_owned(),
             target_user_id: target.to_owned(),
+            ..CheckAuthorityRequest::default()
         };
         world.provisioning().check_authority(request).await
     };
@@ -474,4 +494,67 @@ async fn a_token_for_a_part_gives_no_more_than_that_part() {
         .create_role(scoped.asks(create(&[P::RolesManage])))
         .await
         .expect("within the part");
+}
+
+#[tokio::test]
+async fn a_token_for_a_part_and_a_suspension_open_no_account() {
+    let stage = Stage::set().await;
+    let world = &stage.world;
+    let aide = world.register("some-aide", &["aide"]).await;
+    let enter = async |actor: &Actor, reach: &[P]| {
+        let request = CheckAuthorityRequest {
+            actor_user_id: actor.user_id.to_string(),
+            target_user_id: aide.user_id.to_string(),
+            takes_over: true,
+            actor_permissions: reach.iter().map(|permission| *permission as i32).collect(),
+        };
+        world.provisioning().check_authority(request).await
+    };
+    enter(&stage.ruth, &[P::RolesRead])
+        .await
+        .expect("all that the aide has");
+    let refused = enter(&stage.ruth, &[P::CredentialsManage]).await;
+    assert_eq!(detail(&refused, "permission"), "ROLES_READ");
+    assert_eq!(reason(refused), R::PermissionMissing);
+    enter(&aide, &[]).await.expect("one's own");
+
+    // It is the user's again after a suspension, and so is the account.
+    let suspend = SuspendUserRequest {
+        user_id: aide.user_id.to_string(),
+        ..SuspendUserRequest::default()
+    };
+    world
+        .users()
+        .suspend_user(stage.ruth.asks(suspend))
+        .await
+        .expect("suspended");
+    let refused = enter(&stage.ruth, &[P::CredentialsManage]).await;
+    assert_eq!(reason(refused), R::PermissionMissing);
+
+    // The id by which another system lets people in is a way into the account too.
+    let chief = &stage.actors[1];
+    let link = |target: &Actor| UpdateUserRequest {
+        user_id: target.user_id.to_string(),
+        external_id: format!("of-{}", target.user_id),
+        ..UpdateUserRequest::default()
+    };
+    let (clerk, member) = (&stage.actors[3], &stage.actors[6]);
+    world
+        .users()
+        .update_user(chief.asks(link(clerk)))
+        .await
+        .expect("all that the clerk has");
+    let refused = world.users().update_user(chief.asks(link(member))).await;
+    assert_eq!(detail(&refused, "permission"), "USERS_LIST");
+
+    let request = CheckAuthorityRequest {
+        actor_user_id: stage.ruth.user_id.to_string(),
+        target_user_id: aide.user_id.to_string(),
+        takes_over: false,
+        actor_permissions: vec![1],
+    };
+    assert_eq!(
+        reason(world.provisioning().check_authority(request).await),
+        R::FieldInvalid
+    );
 }
