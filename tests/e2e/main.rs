@@ -1,6 +1,7 @@
 //! The whole suite from outside, in one process and in five.
 
 mod architecture;
+mod attacks;
 mod audit;
 mod bad_inputs;
 mod between;
