@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tidings_db::{Error, transaction};
 use tidings_rpc::Denial;
-use tokio::{sync::mpsc::Receiver, time::sleep};
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{Instant, sleep},
+};
 
-use crate::{Event, Trail, store};
+use crate::{Event, Trail, budget::Budget, store};
 
 /// So many are written in one transaction.
 const BATCH: usize = 100;
@@ -17,13 +20,13 @@ const RETRY: Duration = Duration::from_secs(1);
 impl Trail {
     /// Writes denied calls down until the process stops, and then what is left.
     pub(crate) async fn write_denials(self, mut denials: Receiver<Denial>) {
-        let (mut batch, mut lost) = (Vec::with_capacity(BATCH), 0);
+        let (mut batch, mut lost, mut budget) = (Vec::with_capacity(BATCH), 0, Budget::default());
         loop {
             tokio::select! {
                 _ = denials.recv_many(&mut batch, BATCH) => {}
                 () = self.drain.begun() => break,
             }
-            self.write_until_done(&mut batch).await;
+            self.write_until_done(&mut batch, &mut budget).await;
             let lost_now = self.denials.lost();
             if lost_now > lost {
                 tracing::warn!(
@@ -37,15 +40,25 @@ impl Trail {
         }
         denials.close();
         while denials.recv_many(&mut batch, BATCH).await > 0 {
-            self.write_until_done(&mut batch).await;
+            self.write_until_done(&mut batch, &mut budget).await;
         }
     }
 
-    async fn write_until_done(&self, batch: &mut Vec<Denial>) {
-        let events: Vec<Event> = batch
-            .drain(..)
-            .map(|denial| Event::of_denial(&self.source, denial))
-            .collect();
+    async fn write_until_done(&self, batch: &mut Vec<Denial>, budget: &mut Budget) {
+        let now = Instant::now();
+        let within = batch.drain(..).filter_map(|denial| {
+            let left_out = budget.take(&denial.origin, now)?;
+            let event = Event::of_denial(&self.source, denial);
+            Some(if left_out > 0 {
+                event.detail("left_out", left_out)
+            } else {
+                event
+            })
+        });
+        let events: Vec<Event> = within.collect();
+        if events.is_empty() {
+            return;
+        }
         while let Err(error) = self.write(&events).await {
             let count = events.len();
             if self.drain.has_begun() {

@@ -6,7 +6,7 @@
 //! | `encoding` | the bytes of an entry that its hash is over |
 //! | `sealer` | gives committed events their numbers, and chains them |
 //! | `head` | how far the chain went, signed |
-//! | `denials` | writes down calls that were denied |
+//! | `denials`, `budget` | writes down calls that were denied, so many of each caller |
 //! | `list`, `verify`, `evidence` | reads the trail, and says what is wrong with it |
 //! | `convert` | the same as messages of `tidings.common.v1` |
 //! | `store` | every statement on the tables, whose DDL is [`TABLES`] |
@@ -46,10 +46,12 @@
 //!   RPC is behind it: upkeep, or an operator at the command line ([`Event::actor`]).
 //! - Write it once, where the effect is stored; a call that is repeated or changes nothing writes nothing.
 //! - A refusal that matters by itself, such as a wrong password, is written on its own with [`Trail::record`] and
-//!   [`Event::refused`]. `PERMISSION_DENIED` is written down by the middleware and must not be again.
+//!   [`Event::refused`]. `PERMISSION_DENIED` is written down by the middleware and must not be again;
+//!   a caller who is refused without end is counted instead, in the detail `left_out` of the next entry.
 //! - Ids, kinds, and names of fields: never a secret, an address of anybody, or what a user wrote.
 //! - There is no update and no purge. Entries are kept for ever; a purge would have to leave the hash of what it took away.
 
+mod budget;
 mod convert;
 mod denials;
 mod encoding;

@@ -73,3 +73,34 @@ async fn what_nobody_was_denied_is_not_in_the_trail_and_what_they_were_is() {
     );
     assert!(world.environment.drain.finish().await);
 }
+
+#[tokio::test]
+async fn who_is_refused_without_end_does_not_fill_the_trail() {
+    /// Of one caller so many are written at once.
+    const BURST: i64 = 600;
+    let world = World::new().await;
+    let (stack, _health) = App::new(&world.environment)
+        .descriptors(tidings_proto_user::FILE_DESCRIPTOR_SET)
+        .build()
+        .expect("every RPC has a policy");
+    for work in world.trail.background() {
+        world.environment.drain.spawn(work);
+    }
+    let chat = ServiceIdentity::new(Service::Chat, &world.environment.secret, world.source().clone());
+    for _ in 0..BURST + 400 {
+        let mut request = call("/tidings.user.v1.ProvisioningService/CreateUser");
+        let token = chat.token_for(Service::User);
+        request
+            .headers_mut()
+            .insert(tidings_rpc::SERVICE_HEADER, token.parse().expect("a header"));
+        stack.clone().handle(request).await;
+    }
+    // What waits is written before the process stops.
+    assert!(world.environment.drain.finish().await);
+    let written: i64 = sqlx::query_scalar("select count(*) from users.audit_events")
+        .fetch_one(&world.pool)
+        .await
+        .expect("read");
+    // One more in ten seconds, of which the calls take a few.
+    assert!((BURST..BURST + 100).contains(&written), "{written}");
+}
