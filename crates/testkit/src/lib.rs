@@ -15,6 +15,7 @@
 //! | [`Authority`] | signs the certificates of a suite whose services speak mutual TLS |
 //! | [`built`] | where the binaries of this build are |
 //! | [`until`] | waits for a condition, with a limit |
+//! | [`refusal`] | why a call was refused |
 
 mod actor;
 mod api;
@@ -35,7 +36,7 @@ pub use actor::{Actor, Connection, request_id};
 pub use api::{Api, Method, descriptors, idempotency, is_secret};
 pub use built::built;
 pub use collector::Collector;
-pub use errors::{assert_contract, reason_of};
+pub use errors::{assert_contract, reason_of, refusal, wrong_fields};
 pub use forge::Forge;
 pub use proxy::Proxy;
 pub use suite::{Process, Shape, Suite, free_address};

@@ -1,7 +1,22 @@
+//! Lists that come in pages.
+
 use tidings_proto_chat::v1::{ListChatSessionsRequest, ListChatsRequest, ListGroupsRequest, ListMembersRequest};
 use tidings_proto_common::v1::ErrorReason;
 
 use crate::world::{MEMBER, World, reason, wrong_fields};
+
+/// All that a list has: `page` gives what belongs to a page token, and the next token.
+async fn all_pages<T>(mut page: impl AsyncFnMut(String) -> (Vec<T>, String)) -> Vec<T> {
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let (entries, next_page_token) = page(page_token).await;
+        seen.extend(entries);
+        if next_page_token.is_empty() {
+            return seen;
+        }
+        page_token = next_page_token;
+    }
+}
 
 #[tokio::test]
 async fn lists_come_in_pages_without_gaps_or_repeats() {
@@ -14,65 +29,43 @@ async fn lists_come_in_pages_without_gaps_or_repeats() {
     }
     groups.sort();
 
-    let (mut seen, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let seen = all_pages(async |page_token| {
         let request = ListGroupsRequest {
             page_size: 2,
             page_token,
         };
-        let page = alice
-            .groups()
-            .list_groups(alice.asks(request))
-            .await
-            .expect("listed")
-            .into_inner();
-        seen.extend(page.groups.into_iter().map(|group| group.group_id));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        let page = alice.groups().list_groups(alice.asks(request)).await.expect("listed");
+        let page = page.into_inner();
+        (page.groups, page.next_page_token)
+    })
+    .await;
+    let seen: Vec<String> = seen.into_iter().map(|group| group.group_id).collect();
     assert_eq!(seen, groups);
 
-    let (mut seen, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let seen = all_pages(async |page_token| {
         let request = ListChatSessionsRequest {
             page_size: 2,
             page_token,
         };
-        let page = alice
-            .sessions()
-            .list_chat_sessions(alice.asks(request))
-            .await
-            .expect("listed")
-            .into_inner();
-        seen.extend(page.sessions.into_iter().map(|session| session.session_number));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        let page = alice.sessions().list_chat_sessions(alice.asks(request)).await;
+        let page = page.expect("listed").into_inner();
+        (page.sessions, page.next_page_token)
+    })
+    .await;
+    let seen: Vec<_> = seen.into_iter().map(|session| session.session_number).collect();
     assert_eq!(seen, [1, 2, 3, 4, 5]);
 
-    let (mut count, mut page_token) = (0, String::new());
-    loop {
+    let seen = all_pages(async |page_token| {
         let request = ListChatsRequest {
             page_size: 2,
             page_token,
         };
-        let page = alice
-            .chats()
-            .list_chats(alice.asks(request))
-            .await
-            .expect("listed")
-            .into_inner();
-        count += page.chats.len();
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(count, 5);
+        let page = alice.chats().list_chats(alice.asks(request)).await.expect("listed");
+        let page = page.into_inner();
+        (page.chats, page.next_page_token)
+    })
+    .await;
+    assert_eq!(seen.len(), 5);
 }
 
 #[tokio::test]
@@ -86,25 +79,18 @@ async fn members_come_in_pages_by_id() {
         ids.push(user.id);
     }
     ids.sort();
-    let (mut seen, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let seen = all_pages(async |page_token| {
         let request = ListMembersRequest {
             group_id: group.group_id.clone(),
             page_size: 3,
             page_token,
         };
-        let page = alice
-            .memberships()
-            .list_members(alice.asks(request))
-            .await
-            .expect("listed")
-            .into_inner();
-        seen.extend(page.memberships.into_iter().map(|membership| membership.user_id));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        let page = alice.memberships().list_members(alice.asks(request)).await;
+        let page = page.expect("listed").into_inner();
+        (page.memberships, page.next_page_token)
+    })
+    .await;
+    let seen: Vec<String> = seen.into_iter().map(|membership| membership.user_id).collect();
     assert_eq!(seen, ids);
 }
 

@@ -3,7 +3,6 @@
 mod actor;
 
 use std::{
-    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,14 +15,14 @@ use tidings_authn::{
 use tidings_chat_service::{Config, MIGRATIONS};
 use tidings_db::{Pool, Schema, testing::Database};
 use tidings_ids::{Source, UserId};
-use tidings_proto_common::v1::{ChatRole, ErrorReason, Permission};
+use tidings_proto_common::v1::{ChatRole, Permission};
 use tidings_proto_message::v1::membership_log_service_server::MembershipLogServiceServer;
 use tidings_proto_user::v1::{
     user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
 };
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot};
-use tonic::Status;
-use tonic_types::StatusExt as _;
+
+pub use tidings_testkit::{refusal as reason, wrong_fields};
 
 use crate::{
     fakes::{FakeLog, FakeUsers},
@@ -289,54 +288,7 @@ fn keep_trusted(revocations: Arc<Revocations>) {
     });
 }
 
-/// Why a call was refused. Every refusal has the details that the contract promises for its reason.
-pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> ErrorReason {
-    let status = outcome.expect_err("refused");
-    let details = status.get_error_details();
-    let info = details
-        .error_info()
-        .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
-    assert_eq!(info.domain, "tidings");
-    let name = format!("ERROR_REASON_{}", info.reason);
-    let reason = ErrorReason::from_str_name(&name).unwrap_or_else(|| panic!("{name} is not in the contract"));
-    assert_eq!(status.code(), tidings_rpc::problem::contract(reason).0, "{name}");
-    assert_eq!(
-        details.retry_info().is_some(),
-        tidings_rpc::problem::promises_retry(reason),
-        "{name}"
-    );
-    assert_eq!(
-        details.bad_request().is_some(),
-        tidings_rpc::problem::promises_fields(reason),
-        "{name}"
-    );
-    reason
-}
-
-/// The fields that a call was refused for, in order, each once.
-pub fn wrong_fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
-    let status = outcome.expect_err("refused");
-    let details = status.get_error_details();
-    assert_eq!(
-        details.error_info().map(|info| info.reason.as_str()),
-        Some("FIELD_INVALID"),
-        "{status:?}"
-    );
-    let fields = details.bad_request().expect("fields").field_violations.iter();
-    let fields: HashSet<String> = fields.map(|violation| violation.field.clone()).collect();
-    let mut fields: Vec<String> = fields.into_iter().collect();
-    fields.sort();
-    fields
-}
-
 /// Waits for a condition, for ten seconds at the most.
 pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait)
-        .await
-        .unwrap_or_else(|_| panic!("{what} did not happen in time"));
+    tidings_testkit::until(what, Duration::from_secs(10), condition).await;
 }
