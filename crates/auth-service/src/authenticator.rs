@@ -111,7 +111,7 @@ pub(crate) async fn remove_others(
     if !caller.holds(Permission::CredentialsManage) {
         return Err(Error::PermissionMissing(Permission::CredentialsManage));
     }
-    auth.users.check_authority(caller.user_id, user_id).await?;
+    auth.users.check_take_over(caller, user_id).await?;
     remove_from(auth, user_id, None, call).await
 }
 

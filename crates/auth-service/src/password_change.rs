@@ -56,12 +56,12 @@ pub(crate) async fn set(
     if auth.earlier(call).await?.is_some() {
         return Ok(());
     }
-    auth.users.check_authority(caller.user_id, user_id).await?;
-    let account = accounts::get(&auth.pool, user_id).await?.ok_or(Error::NotFound)?;
     if service_accounts::get(&auth.pool, user_id).await?.is_some() {
-        // A program's rights end where those of its keys do, and its keys end one by one.
+        // A program's rights end where those of its keys do, and its keys end one by one. Everybody sees that it is one.
         return Err(Error::KindUnsuitable);
     }
+    auth.users.check_take_over(caller, user_id).await?;
+    let account = accounts::get(&auth.pool, user_id).await?.ok_or(Error::NotFound)?;
     replace(auth, &account, None, new, Which::All, EndReason::PasswordSet, call).await
 }
 

@@ -7,6 +7,7 @@ use std::{future::Future, time::Duration};
 
 pub(crate) use foreign::NewForeigner;
 
+use tidings_authn::Caller;
 use tidings_ids::{Source, UserId};
 use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{Error, convert::timestamp};
+use crate::{Error, convert::timestamp, service_accounts::reach};
 
 /// What the user service is asked to create.
 #[derive(Debug, Clone)]
@@ -154,12 +155,29 @@ impl Users {
 
     /// Whether the actor stands high enough to act on the account.
     pub(crate) async fn check_authority(&self, actor: UserId, target: UserId) -> Result<(), Error> {
-        let request = CheckAuthorityRequest {
+        self.judge(&CheckAuthorityRequest {
             actor_user_id: actor.to_string(),
             target_user_id: target.to_string(),
-        };
+            ..CheckAuthorityRequest::default()
+        })
+        .await
+    }
+
+    /// The same for what lets the caller into the account: the user's roles must allow nothing that the caller does not hold, nor what
+    /// the caller's token does not reach.
+    pub(crate) async fn check_take_over(&self, caller: &Caller, target: UserId) -> Result<(), Error> {
+        self.judge(&CheckAuthorityRequest {
+            actor_user_id: caller.user_id.to_string(),
+            target_user_id: target.to_string(),
+            takes_over: true,
+            actor_permissions: reach(caller),
+        })
+        .await
+    }
+
+    async fn judge(&self, request: &CheckAuthorityRequest) -> Result<(), Error> {
         let response = self
-            .call(&request, |mut client, request| async move {
+            .call(request, |mut client, request| async move {
                 client.check_authority(request).await
             })
             .await;

@@ -326,8 +326,19 @@ impl ProvisioningService for FakeUsers {
     ) -> Result<Response<CheckAuthorityResponse>, Status> {
         self.there()?;
         let request = request.into_inner();
-        if !self.users.lock().contains_key(&request.target_user_id) {
-            return Err(problem(ErrorReason::NotFound));
+        let held = self
+            .users
+            .lock()
+            .get(&request.target_user_id)
+            .map(|user| user.permissions.clone());
+        let mut held = held.ok_or_else(|| problem(ErrorReason::NotFound))?.into_iter();
+        let lacking = held.find(|number| !request.actor_permissions.contains(number));
+        if let Some(number) = lacking.filter(|_| request.takes_over) {
+            let lacking = Permission::try_from(number).expect("a permission");
+            let name = lacking.as_str_name().trim_start_matches("PERMISSION_");
+            return Err(Problem::new(ErrorReason::PermissionMissing)
+                .with("permission", name)
+                .into());
         }
         let pair = (request.actor_user_id, request.target_user_id);
         if self.above.lock().contains(&pair) {

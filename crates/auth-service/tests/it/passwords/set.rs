@@ -1,9 +1,11 @@
 //! Passwords that operators set.
 
+use tidings_proto_auth::v1::RemoveTotpRequest;
 use tidings_proto_common::v1::Permission;
+use tonic_types::StatusExt as _;
 
 use super::{NEW_PASSWORD, violation};
-use crate::world::{World, refusal};
+use crate::world::{World, bearing, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sets_a_password_and_all_login_sessions_end() {
@@ -66,6 +68,27 @@ async fn nobody_sets_anothers_password_without_the_permission_or_above_their_ran
         .refresh(&session.refresh_token, "")
         .await
         .expect("nothing has ended");
+    world.login("ada").await.expect("the old password works");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_into_an_account_that_may_do_more_than_they_may() {
+    let world = World::open().await;
+    let ada = world.register("ada").await.expect("registered");
+    world
+        .users
+        .change(&ada, |user| user.permissions.push(Permission::RolesManage.into()));
+    let (operator, _) = world.operator().await;
+    let refused = world.set_password(&operator, &ada, NEW_PASSWORD, "").await;
+    let info = refused.as_ref().expect_err("refused").get_details_error_info();
+    assert_eq!(info.expect("a detail").metadata["permission"], "ROLES_MANAGE");
+    assert_eq!(refusal(refused), "PERMISSION_MISSING");
+    let request = RemoveTotpRequest {
+        user_id: ada,
+        ..RemoveTotpRequest::default()
+    };
+    let refused = world.credentials().remove_totp(bearing(request, &operator)).await;
+    assert_eq!(refusal(refused.map(drop)), "PERMISSION_MISSING");
     world.login("ada").await.expect("the old password works");
 }
 
