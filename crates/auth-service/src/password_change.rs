@@ -12,7 +12,7 @@ use crate::{
     blocklist, login, proof, standing,
     store::{
         accounts::{self, Account},
-        service_accounts,
+        proofs, service_accounts,
         sessions::{EndReason, Which},
         tokens::{self, Purpose},
     },
@@ -110,6 +110,7 @@ async fn replace(
             return Err(Error::CredentialsInvalid);
         }
         accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
+        proofs::clear(&mut *tx, user_id).await?;
         throttle::forgive(auth, &mut *tx, user_id).await?;
         for purpose in [Purpose::ResetPassword, Purpose::ChangeEmail] {
             tokens::spend(&mut *tx, user_id, purpose).await?;

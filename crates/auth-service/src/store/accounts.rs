@@ -185,7 +185,9 @@ pub(crate) async fn set_without_password(tx: &mut PgConnection, user_id: UserId)
     Ok(())
 }
 
-/// Sets a password, which ends what was bound to the one before, and the count of wrong proofs. The account must be locked.
+/// Sets a password, which ends what was bound to the one before: a change of address that was asked for with it, and the count of
+/// wrong passwords. Wrong codes stay counted: else who has the mailbox alone would guess codes without end, with a reset now and
+/// then. The account must be locked.
 pub(crate) async fn set_password(
     tx: &mut PgConnection,
     user_id: UserId,
@@ -203,7 +205,8 @@ pub(crate) async fn set_password(
     )
     .execute(&mut *tx)
     .await?;
-    super::proofs::clear(tx, user_id).await
+    super::email_changes::withdraw(&mut *tx, user_id, now).await?;
+    super::proofs::clear_passwords(tx, user_id).await
 }
 
 /// Stores another hash of the password that the account has: nothing ends by it. Nothing is done where the password was

@@ -48,16 +48,7 @@ pub(crate) struct NewChange<'a> {
 /// Stores a change in place of an earlier one that waits for a proof. The account must be locked and have none that is
 /// [proven](State::Proven).
 pub(crate) async fn ask(tx: &mut PgConnection, change: &NewChange<'_>, now: OffsetDateTime) -> Result<(), Error> {
-    // Not deleted: the notice to the present address goes out whatever is asked for next.
-    sqlx::query!(
-        "update auth.email_changes
-         set state = 'refused', update_time = $2
-         where user_id = $1 and state = 'asked'",
-        change.user_id.uuid(),
-        now,
-    )
-    .execute(&mut *tx)
-    .await?;
+    withdraw(&mut *tx, change.user_id, now).await?;
     sqlx::query!(
         "insert into auth.email_changes
              (change_id, user_id, email, email_key, old_email, state, create_time, update_time)
@@ -67,6 +58,22 @@ pub(crate) async fn ask(tx: &mut PgConnection, change: &NewChange<'_>, now: Offs
         change.email,
         change.email_key,
         change.old_email,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends the change of an account that waits for a proof. Its mail may be still on its way and has no token then: who receives it
+/// decides when it arrives, and must not gain by that. The account must be locked.
+pub(crate) async fn withdraw(tx: &mut PgConnection, user_id: UserId, now: OffsetDateTime) -> Result<(), Error> {
+    // Not deleted: the notice to the present address goes out whatever happens next.
+    sqlx::query!(
+        "update auth.email_changes
+         set state = 'refused', update_time = $2
+         where user_id = $1 and state = 'asked'",
+        user_id.uuid(),
         now,
     )
     .execute(tx)

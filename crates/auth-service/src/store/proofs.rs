@@ -30,8 +30,8 @@ const FAILURES_MAX: usize = 10;
 /// See [`FAILURES_MAX`].
 const WINDOW: Duration = Duration::minutes(15);
 
-/// Wrong proofs that are looked at without a right one between them (G28, NIST SP 800-63B), until a new password or the removal of
-/// the app makes a new start.
+/// Wrong proofs that are looked at without a right one between them (G28, NIST SP 800-63B), until something makes a
+/// [new start](clear).
 const STREAK_MAX: i32 = 100;
 
 /// A streak is forgotten this long after its last wrong proof.
@@ -96,7 +96,18 @@ pub(crate) async fn forgive(
     store(tx, user_id, kind, &row, now).await
 }
 
-/// Makes a new start for an account: with a new password, or without its app.
+/// Forgets the wrong passwords of an account that has a new one.
+pub(crate) async fn clear_passwords(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from auth.proof_failures where user_id = $1 and kind = 'password'",
+        user_id.uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes a new start for an account: without its app, or where its owner in a login session, or an operator, has set a new password.
 pub(crate) async fn clear(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
     sqlx::query!("delete from auth.proof_failures where user_id = $1", user_id.uuid())
         .execute(tx)

@@ -7,7 +7,7 @@ use tidings_auth_service::{Config, CrashPoints, Registration, Step};
 use tidings_proto_auth::v1::{ChangeEmailRequest, ChangePasswordRequest, ResetPasswordRequest, VerifyEmailRequest};
 use tonic::Status;
 
-use crate::world::{PASSWORD, World, bearing, bytes, refusal, registration, token};
+use crate::world::{PASSWORD, World, bearing, bytes, eventually, refusal, registration, token};
 
 const NEW: &str = "Countess@example.org";
 
@@ -268,6 +268,36 @@ async fn a_later_wish_a_new_password_and_time_end_a_change() {
     assert_eq!(refusal(world.prove(&third, "").await), "CREDENTIALS_INVALID");
     assert_eq!(world.email_at_users(&user_id).0, "ada@example.org");
     assert_eq!(world.email_here("ada").await.as_deref(), Some("ada@example.org"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_arrives_after_a_new_password_brings_no_token() {
+    let world = World::open().await;
+    let (user_id, session) = ada(&world).await;
+    // As a server does that takes no mail until the owner has noticed.
+    let folder = world.mails.path().to_owned();
+    std::fs::remove_dir(&folder).expect("empty");
+    world.change_email(&session, NEW, "").await.expect("asked");
+    eventually("both mails were tried", async || {
+        let tried = "select count(*) from auth.mails where attempts > 0";
+        let tried: i64 = sqlx::query_scalar(tried).fetch_one(&world.pool).await.expect("read");
+        tried == 2
+    })
+    .await;
+
+    let request = ChangePasswordRequest {
+        current_password: PASSWORD.to_owned(),
+        new_password: "another horse battery".to_owned(),
+        ..Default::default()
+    };
+    let changed = world.credentials().change_password(bearing(request, &session)).await;
+    changed.expect("changed");
+    std::fs::create_dir(&folder).expect("made again");
+    world.source.advance(Duration::from_secs(3_600));
+    world.outbox_is_empty().await;
+    assert_eq!(world.mails_to(NEW, 1).await, Vec::<String>::new());
+    assert_eq!(world.mails_to("ada@example.org", 1).await.len(), 1, "its owner is told");
+    assert_eq!(world.email_at_users(&user_id).0, "ada@example.org");
 }
 
 #[tokio::test(flavor = "multi_thread")]

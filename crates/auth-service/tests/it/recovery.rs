@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use tidings_proto_auth::v1::{
-    RequestEmailVerificationRequest, RequestPasswordResetRequest, ResetPasswordRequest, VerifyEmailRequest,
+    LoginRequest, RequestEmailVerificationRequest, RequestPasswordResetRequest, ResetPasswordRequest,
+    SetPasswordRequest, VerifyEmailRequest,
 };
+use tidings_proto_common::v1::Permission;
 use tonic::Status;
 
-use crate::world::{PASSWORD, World, bytes, eventually, refusal, token};
+use crate::world::{PASSWORD, World, bearing, bytes, eventually, refusal, token};
 
 const NEW_PASSWORD: &str = "a new password";
 
@@ -201,6 +203,48 @@ async fn of_many_uses_of_a_token_at_once_one_counts() {
         .login_with("ada", &format!("new password {}", winners[0]))
         .await
         .expect("the winner's password counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_mailbox_alone_gets_no_further_codes_by_resets() {
+    let world = World::open().await;
+    let user_id = world.register("ada").await.expect("registered");
+    let session = world.login("ada").await.expect("logged in");
+    world.give_second_factor(&session.access_token).await;
+    let guess = async |password: &str| {
+        let request = LoginRequest {
+            identifier: "ada".to_owned(),
+            password: password.to_owned(),
+            recovery_code: "aaaa-aaaa-aaaa-aaaa".to_owned(),
+            ..LoginRequest::default()
+        };
+        refusal(world.auth().login(request).await)
+    };
+    for _ in 0..10 {
+        assert_eq!(guess(PASSWORD).await, "CREDENTIALS_INVALID");
+    }
+    assert_eq!(guess(PASSWORD).await, "RATE_LIMITED");
+    world.ask_reset("ada@example.org", "").await.expect("asked");
+    let token = world.token_of_mail(1).await;
+    world.reset(&token, "another horse battery", "").await.expect("reset");
+    assert_eq!(guess("another horse battery").await, "RATE_LIMITED");
+
+    let operator = world.register("operator").await.expect("registered");
+    let manages = Permission::CredentialsManage.into();
+    world.users.change(&operator, |user| user.permissions.push(manages));
+    let operator = world.login("operator").await.expect("logged in");
+    let request = SetPasswordRequest {
+        user_id,
+        new_password: "a third horse battery".to_owned(),
+        request_id: String::new(),
+    };
+    let set = bearing(request, &operator.access_token);
+    world.credentials().set_password(set).await.expect("set");
+    assert_eq!(
+        guess("a third horse battery").await,
+        "CREDENTIALS_INVALID",
+        "a new start"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
