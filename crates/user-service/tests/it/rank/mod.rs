@@ -1,5 +1,8 @@
 //! Who may do what to whom: every actor, target and action, against a table written by hand (`reliability.md` A13).
 
+mod parts;
+mod standing;
+
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
@@ -9,7 +12,7 @@ use tidings_proto_user::v1::{
 };
 use tonic::Status;
 
-use crate::support::{Actor, World, detail, reason};
+use crate::support::{Actor, World, reason};
 
 /// What a role that is not there from the start allows, and how high it stands.
 type Custom = (&'static [P], i32);
@@ -386,175 +389,4 @@ async fn every_actor_does_to_every_target_what_the_table_says_and_nothing_else()
     }
     assert_eq!(tried, TABLE.len() * ROLES.len() * ROLES.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[tokio::test]
-async fn a_rank_is_stored_told_and_changed() {
-    let stage = Stage::set().await;
-    let ranks: Vec<_> = stage.roles().await.iter().map(|role| role.rank).collect();
-    assert_eq!(ranks, [1_000, 500, 700, 100, 100, 0, 0, 0]);
-
-    let world = &stage.world;
-    let update = |rank, paths: &[&str]| UpdateRoleRequest {
-        role_id: stage.trifle.to_string(),
-        rank,
-        update_mask: Some(prost_types::FieldMask {
-            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-        }),
-        ..UpdateRoleRequest::default()
-    };
-    let chief = &stage.actors[1];
-    let change = async |rank| {
-        let changed = world.roles().update_role(chief.asks(update(rank, &["rank"]))).await?;
-        Ok(changed.into_inner().role.expect("a role").rank)
-    };
-    assert_eq!(change(500).await.unwrap(), 500, "as high as oneself");
-    assert_eq!(reason(change(501).await), R::RankTooLow);
-    assert_eq!(change(0).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn the_highest_role_counts() {
-    let stage = Stage::set().await;
-    let world = &stage.world;
-    let both = world.register("both", &["low", "crown"]).await;
-    let clerk = world.register("some-clerk", &["clerk"]).await;
-    let check = async |actor: &Actor, target: &Actor| {
-        let request = CheckAuthorityRequest {
-            actor_user_id: actor.user_id.to_string(),
-            target_user_id: target.user_id.to_string(),
-            ..CheckAuthorityRequest::default()
-        };
-        world.provisioning().check_authority(request).await
-    };
-    check(&both, &clerk).await.expect("of higher rank");
-    assert_eq!(reason(check(&clerk, &both).await), R::RankTooLow);
-    check(&clerk, &clerk).await.expect("oneself");
-}
-
-#[tokio::test]
-async fn authority_is_asked_about_people_who_are_there() {
-    let stage = Stage::set().await;
-    let world = &stage.world;
-    let pending = world.registration("pending");
-    world.provisioning().create_user(pending.clone()).await.unwrap();
-    let ask = async |actor: &str, target: &str| {
-        let request = CheckAuthorityRequest {
-            actor_user_id: actor.to_owned(),
-            target_user_id: target.to_owned(),
-            ..CheckAuthorityRequest::default()
-        };
-        world.provisioning().check_authority(request).await
-    };
-    let ruth = stage.ruth.user_id.to_string();
-    for target in [world.absent(), pending.user_id.clone()] {
-        assert_eq!(reason(ask(&ruth, &target).await), R::NotFound);
-    }
-    for actor in [world.absent(), pending.user_id] {
-        assert_eq!(reason(ask(&actor, &ruth).await), R::LoginSessionRevoked);
-    }
-    assert_eq!(reason(ask("x", "").await), R::FieldInvalid);
-    let request = CheckAuthorityRequest::default();
-    let mut chat = world.provisioning_as(tidings_authn::Service::Chat);
-    assert_eq!(reason(chat.check_authority(request).await), R::PermissionMissing);
-}
-
-#[tokio::test]
-async fn a_token_for_a_part_gives_no_more_than_that_part() {
-    let stage = Stage::set().await;
-    let world = &stage.world;
-    let scoped = world.log_in_with(stage.ruth.user_id, &[P::RolesManage]).await;
-    let create = |permissions: &[P]| CreateRoleRequest {
-        name: "mine".to_owned(),
-        permissions: permissions.iter().map(|permission| *permission as i32).collect(),
-        ..CreateRoleRequest::default()
-    };
-    let refused = world.roles().create_role(scoped.asks(create(&[P::UsersManage]))).await;
-    assert_eq!(detail(&refused, "permission"), "USERS_MANAGE");
-    let admin = AssignRoleRequest {
-        user_id: stage.actors[6].user_id.to_string(),
-        role_id: stage.roles().await[0].role_id.clone(),
-        request_id: String::new(),
-    };
-    assert_eq!(
-        reason(world.roles().assign_role(scoped.asks(admin)).await),
-        R::PermissionMissing
-    );
-    let another = UpdateUserRequest {
-        user_id: stage.actors[6].user_id.to_string(),
-        bio: "x".to_owned(),
-        ..UpdateUserRequest::default()
-    };
-    assert_eq!(
-        reason(world.users().update_user(scoped.asks(another)).await),
-        R::PermissionMissing
-    );
-    world
-        .roles()
-        .create_role(scoped.asks(create(&[P::RolesManage])))
-        .await
-        .expect("within the part");
-}
-
-#[tokio::test]
-async fn a_token_for_a_part_and_a_suspension_open_no_account() {
-    let stage = Stage::set().await;
-    let world = &stage.world;
-    let aide = world.register("some-aide", &["aide"]).await;
-    let enter = async |actor: &Actor, reach: &[P]| {
-        let request = CheckAuthorityRequest {
-            actor_user_id: actor.user_id.to_string(),
-            target_user_id: aide.user_id.to_string(),
-            takes_over: true,
-            actor_permissions: reach.iter().map(|permission| *permission as i32).collect(),
-        };
-        world.provisioning().check_authority(request).await
-    };
-    enter(&stage.ruth, &[P::RolesRead])
-        .await
-        .expect("all that the aide has");
-    let refused = enter(&stage.ruth, &[P::CredentialsManage]).await;
-    assert_eq!(detail(&refused, "permission"), "ROLES_READ");
-    assert_eq!(reason(refused), R::PermissionMissing);
-    enter(&aide, &[]).await.expect("one's own");
-
-    // It is the user's again after a suspension, and so is the account.
-    let suspend = SuspendUserRequest {
-        user_id: aide.user_id.to_string(),
-        ..SuspendUserRequest::default()
-    };
-    world
-        .users()
-        .suspend_user(stage.ruth.asks(suspend))
-        .await
-        .expect("suspended");
-    let refused = enter(&stage.ruth, &[P::CredentialsManage]).await;
-    assert_eq!(reason(refused), R::PermissionMissing);
-
-    // The id by which another system lets people in is a way into the account too.
-    let chief = &stage.actors[1];
-    let link = |target: &Actor| UpdateUserRequest {
-        user_id: target.user_id.to_string(),
-        external_id: format!("of-{}", target.user_id),
-        ..UpdateUserRequest::default()
-    };
-    let (clerk, member) = (&stage.actors[3], &stage.actors[6]);
-    world
-        .users()
-        .update_user(chief.asks(link(clerk)))
-        .await
-        .expect("all that the clerk has");
-    let refused = world.users().update_user(chief.asks(link(member))).await;
-    assert_eq!(detail(&refused, "permission"), "USERS_LIST");
-
-    let request = CheckAuthorityRequest {
-        actor_user_id: stage.ruth.user_id.to_string(),
-        target_user_id: aide.user_id.to_string(),
-        takes_over: false,
-        actor_permissions: vec![1],
-    };
-    assert_eq!(
-        reason(world.provisioning().check_authority(request).await),
-        R::FieldInvalid
-    );
 }
