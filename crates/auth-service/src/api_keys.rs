@@ -109,7 +109,7 @@ pub(crate) async fn create(
         }
         api_keys::insert(&mut *tx, &key).await?;
         let event = event(auth, "auth.create_api_key", &key).detail("permissions", key.permissions.len());
-        audit::record(tx, Schema::Auth, &event).await?;
+        audit::record(tx, Schema::Auth, &event.request(trail::request_id(call))).await?;
         Ok(None)
     })?;
     match earlier {
@@ -143,10 +143,12 @@ pub(crate) async fn revoke(
             if !store::lock(&mut *tx, user_id).await? {
                 return Err(Error::NotFound);
             }
-            if key.revoke_time.is_none() {
-                audit::record(&mut *tx, Schema::Auth, &event(auth, "auth.revoke_api_key", &key)).await?;
+            let revoked = api_keys::revoke(&mut *tx, user_id, Some(api_key_id), now).await?;
+            if !revoked.is_empty() {
+                let event = event(auth, "auth.revoke_api_key", &key).request(trail::request_id(call));
+                audit::record(tx, Schema::Auth, &event).await?;
             }
-            Ok(api_keys::revoke(tx, user_id, Some(api_key_id), now).await?)
+            Ok(revoked)
         })?;
         auth.announce_ended(&revoked);
     }

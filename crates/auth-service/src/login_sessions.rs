@@ -11,7 +11,7 @@ use crate::{
     auth::{Auth, Repeatable},
     login, standing,
     store::{
-        accounts,
+        accounts, service_accounts,
         session_views::{self, View},
         sessions::{EndReason, Which},
     },
@@ -144,6 +144,10 @@ pub(crate) async fn revoke_all_of(
         return Ok(0);
     }
     auth.users.check_authority(operator, user_id).await?;
+    if service_accounts::get(&auth.pool, user_id).await?.is_some() {
+        // It has none, and its keys' tokens would go on though all seems to be ended.
+        return Err(Error::KindUnsuitable);
+    }
     let now = auth.now();
     let (ended, statement) = transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if !auth.claim(&mut *tx, call).await? {

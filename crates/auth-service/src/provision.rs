@@ -23,6 +23,7 @@ use crate::{
         service_accounts::{self, NewServiceAccount},
         user_states,
     },
+    trail,
     users::{NewForeigner, Refused},
 };
 
@@ -96,7 +97,7 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
         }
     }
     auth.crash_point(Step::UserCreated).await?;
-    let stored = store(auth, newcomer, user_id, hash).await;
+    let stored = store(auth, newcomer, user_id, hash, call).await;
     match stored.as_ref().err().and_then(Error::constraint) {
         None => stored?,
         Some(_) => {
@@ -172,7 +173,13 @@ async fn begin(auth: &Auth, username: &Username, call: Option<&Repeatable>) -> R
 }
 
 /// Stores the account and closes the intent.
-async fn store(auth: &Auth, newcomer: &Newcomer, user_id: UserId, password_hash: &str) -> Result<(), Error> {
+async fn store(
+    auth: &Auth,
+    newcomer: &Newcomer,
+    user_id: UserId,
+    password_hash: &str,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
     let now = auth.now();
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if !registrations::finish(&mut *tx, user_id, now).await? {
@@ -184,7 +191,7 @@ async fn store(auth: &Auth, newcomer: &Newcomer, user_id: UserId, password_hash:
         }
         store_account(&mut *tx, newcomer, user_id, password_hash, now).await?;
         let event = Event::of_call(auth.source(), AuditCategory::Administration, "auth.provide").subject(user_id);
-        Ok(audit::record(tx, Schema::Auth, &event).await?)
+        Ok(audit::record(tx, Schema::Auth, &event.request(trail::request_id(call))).await?)
     })
 }
 

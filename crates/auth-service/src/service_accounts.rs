@@ -17,6 +17,7 @@ use crate::{
         api_keys,
         service_accounts::{self, ServiceAccount},
     },
+    trail,
 };
 
 /// There are so many service accounts at the most: bots and products are few, and each has a user and keys.
@@ -97,7 +98,8 @@ pub(crate) async fn delete(
             AuditCategory::Administration,
             "auth.delete_service_account",
         )
-        .subject(user_id);
+        .subject(user_id)
+        .request(trail::request_id(call));
         audit::record(&mut *tx, Schema::Auth, &event).await?;
         Ok(api_keys::revoke(tx, user_id, None, now).await?)
     })?;

@@ -38,6 +38,7 @@ use crate::{
     login::Issued,
     provision::{self, Kind, Newcomer, Provided},
     service_accounts::reach,
+    trail,
     users::{AccountStatus, Standing},
     vouched::{self, Spent},
 };
@@ -112,8 +113,21 @@ pub(crate) async fn create_user_token(
     Ok((issued, created))
 }
 
-/// Tokens for the user of an ID token.
+/// Tokens for the user of an ID token. One that proves nothing is written down, as a wrong password is.
 pub(crate) async fn exchange(
+    auth: &Auth,
+    token: &SecretString,
+    nonce: Option<&str>,
+    device_label: &str,
+    client: &Client,
+) -> Result<Issued, Error> {
+    match begin(auth, token, nonce, device_label, client).await {
+        Err(error) => Err(trail::refused_login(auth, None, error).await),
+        issued => issued,
+    }
+}
+
+async fn begin(
     auth: &Auth,
     token: &SecretString,
     nonce: Option<&str>,

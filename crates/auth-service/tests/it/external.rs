@@ -236,6 +236,20 @@ async fn whatever_is_wrong_with_a_token_is_refused_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_proves_nothing_is_in_the_trail() {
+    let scene = Scene::open().await;
+    let bad = scene.token(&scene.claims_but(json!({"aud": "other"})));
+    assert_eq!(refusal(scene.exchange(&bad).await), "CREDENTIALS_INVALID");
+    let told = "select count(*) from auth.audit_events
+                where action like '%/ExchangeExternalToken' and reason = 'CREDENTIALS_INVALID'";
+    let told: i64 = sqlx::query_scalar(told)
+        .fetch_one(&scene.world.pool)
+        .await
+        .expect("counted");
+    assert_eq!(told, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clocks_may_differ_by_a_little() {
     let scene = Scene::open().await;
     let now = scene.world.source.now().unix_timestamp();

@@ -1,8 +1,12 @@
 //! What the audit trail has of sign-ins.
 
 use sqlx::Row as _;
+use tidings_proto_auth::v1::{
+    CreateApiKeyRequest, CreateServiceAccountRequest, DeleteServiceAccountRequest, RevokeApiKeyRequest,
+};
+use tidings_proto_common::v1::Permission;
 
-use crate::world::{PASSWORD, World, refusal};
+use crate::world::{PASSWORD, World, bearing, refusal};
 
 /// The events so far, as `Login` or `Login CREDENTIALS_INVALID`, and how many subjects each has.
 async fn events(world: &World) -> Vec<(String, usize)> {
@@ -128,5 +132,67 @@ async fn no_name_no_address_and_no_secret_is_in_the_trail() {
         &next.refresh_token,
     ] {
         assert!(!trail.contains(secret), "{secret} is in the trail: {trail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_service_accounts_names_its_request() {
+    let world = World::open().await;
+    let chats = [Permission::ChatsCreate];
+    let manager = world.manager("manager", &chats).await;
+    let ids: Vec<String> = (0..4).map(|_| world.request_id()).collect();
+    let [create, create_key, revoke_key, delete] = &ids[..] else {
+        panic!("four");
+    };
+    let request = CreateServiceAccountRequest {
+        username: "helper".to_owned(),
+        request_id: create.clone(),
+        ..CreateServiceAccountRequest::default()
+    };
+    let bot = world
+        .create_service_account(&manager, request)
+        .await
+        .expect("created")
+        .user_id;
+    world.grant(&bot, &chats);
+    let request = CreateApiKeyRequest {
+        user_id: bot.clone(),
+        label: "one".to_owned(),
+        permissions: chats.map(i32::from).to_vec(),
+        request_id: create_key.clone(),
+        ..CreateApiKeyRequest::default()
+    };
+    let key = world
+        .create_key(&manager, request)
+        .await
+        .expect("created")
+        .api_key
+        .expect("a record");
+    let mut client = world.service_accounts();
+    let request = RevokeApiKeyRequest {
+        user_id: bot.clone(),
+        api_key_id: key.api_key_id,
+        request_id: revoke_key.clone(),
+    };
+    client
+        .revoke_api_key(bearing(request, &manager.access_token))
+        .await
+        .expect("revoked");
+    let request = DeleteServiceAccountRequest {
+        user_id: bot,
+        request_id: delete.clone(),
+    };
+    client
+        .delete_service_account(bearing(request, &manager.access_token))
+        .await
+        .expect("deleted");
+    for id in &ids {
+        let told = "select count(*) from auth.audit_events where request_id = $1::uuid";
+        let told: i64 = sqlx::query_scalar(told)
+            .bind(id)
+            .fetch_one(&world.pool)
+            .await
+            .expect("counted");
+        assert_eq!(told, 1, "{id}");
     }
 }
