@@ -1,6 +1,7 @@
 //! Login sessions: how they begin, go on and end.
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tidings_audit::Event;
 use tidings_authn::{AUDIENCE, Caller, Claims, ISSUER, LIFETIME};
 use tidings_db::transaction;
 use tidings_ids::{LoginSessionId, RequestId, UserId};
@@ -129,22 +130,41 @@ async fn begin(
         idle_expire_time: (now + auth.config.idle_lifetime).min(expire_time),
         expire_time,
     };
-    transaction!(&auth.pool, |tx| -> Result<_, Error> {
+    let ended = transaction!(&auth.pool, |tx| -> Result<_, Error> {
         // A password that was reset meanwhile is not a proof any more.
         if accounts::lock(&mut *tx, account.user_id).await? != Some(account.password_version) {
             return Err(Error::CredentialsInvalid);
         }
         second_factor::spend(&mut *tx, account.user_id, factor, now).await?;
-        sessions::insert(&mut *tx, &new, now).await?;
+        sessions::settle(&mut *tx, account.user_id, statement.revision).await?;
         let event = trail::event_by(auth, "auth.login", account.user_id, Some(session));
-        trail::record(&mut *tx, &event.subject(session)).await?;
-        Ok(sessions::settle(&mut *tx, account.user_id, statement.revision).await?)
+        begin_in(&mut *tx, &new, event, now).await
     })?;
+    auth.announce_ended(&ended);
     let issued = issue(auth, account.user_id, session, expire_time, &standing, token)?;
     if let Some(password) = upgrade {
         password::upgrade_soon(auth, &account, password);
     }
     Ok((account, issued))
+}
+
+/// Stores a login session that begins, and what the trail is told of it, in a transaction that has locked the account. One too many
+/// ends the oldest: those that ended are to be announced after the commit.
+pub(crate) async fn begin_in(
+    tx: &mut sqlx::PgConnection,
+    new: &NewSession<'_>,
+    event: Event,
+    now: OffsetDateTime,
+) -> Result<Vec<LoginSessionId>, Error> {
+    sessions::insert(&mut *tx, new, now).await?;
+    let ended = sessions::end_oldest(&mut *tx, new.user_id, now).await?;
+    let mut event = event.subject(new.login_session_id);
+    if !ended.is_empty() {
+        event = event.subjects(ended.iter().copied());
+        event = event.detail("ended_login_sessions", ended.len());
+    }
+    trail::record(tx, &event).await?;
+    Ok(ended)
 }
 
 /// Exchanges a refresh token for the next pair.

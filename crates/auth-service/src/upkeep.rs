@@ -1,6 +1,6 @@
 //! What the service does on its own, in each of its processes. Two at once do no harm.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tidings_db::{Schema, requests};
 use tokio::time::Instant;
@@ -27,6 +27,11 @@ const KEYS_KEPT_FOR: time::Duration = time::Duration::days(8);
 
 /// What nobody needs any more is deleted this often, some at a time.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// Rows that one statement deletes at the least where there are so many, and statements on one table in one round: a hundred thousand
+/// rows a minute go, and nothing waits long for it.
+const BATCH: u64 = 1_000;
+const BATCHES_MAX: usize = 100;
 
 /// The feed keeps an hour, as its proto says, and a little more for clocks that differ.
 const REVOCATIONS_KEPT_FOR: Duration = Duration::from_secs(70 * 60);
@@ -103,18 +108,32 @@ pub(crate) async fn purge(auth: &Auth) {
 
 pub(crate) async fn purge_once(auth: &Auth) -> Result<(), Error> {
     let (pool, now) = (&auth.pool, auth.now());
-    requests::purge(pool, Schema::Auth, now).await?;
+    in_batches(|| requests::purge(pool, Schema::Auth, now)).await?;
+    in_batches(|| sessions::purge(pool, now - SESSIONS_KEPT_FOR)).await?;
+    in_batches(|| registrations::purge(pool, now - REGISTRATIONS_KEPT_FOR)).await?;
+    in_batches(|| tokens::purge(pool, now)).await?;
+    in_batches(|| throttles::purge(pool, now)).await?;
+    in_batches(|| totps::purge(pool, now)).await?;
+    in_batches(|| proofs::purge(pool, now)).await?;
+    in_batches(|| email_changes::purge(pool, now)).await?;
+    in_batches(|| api_keys::purge(pool, now - ENDED_KEYS_KEPT_FOR)).await?;
+    in_batches(|| exchanged_tokens::purge(pool, now)).await?;
+    in_batches(|| mails::purge(pool, now - PARKED_MAILS_KEPT_FOR, now - QUOTAS_KEPT_FOR)).await?;
+    // These delete all at once.
     revocations::purge(pool, REVOCATIONS_KEPT_FOR).await?;
-    sessions::purge(pool, now - SESSIONS_KEPT_FOR).await?;
-    registrations::purge(pool, now - REGISTRATIONS_KEPT_FOR).await?;
-    tokens::purge(pool, now).await?;
-    throttles::purge(pool, now).await?;
     signing_keys::purge(pool, now - KEYS_KEPT_FOR).await?;
-    totps::purge(pool, now).await?;
-    proofs::purge(pool, now).await?;
-    email_changes::purge(pool, now).await?;
-    api_keys::purge(pool, now - ENDED_KEYS_KEPT_FOR).await?;
-    exchanged_tokens::purge(pool, now).await?;
-    mails::purge(pool, now - PARKED_MAILS_KEPT_FOR, now - QUOTAS_KEPT_FOR).await?;
+    Ok(())
+}
+
+/// Repeats what deletes some rows at a time while there are many, so that no table grows faster than it is purged.
+async fn in_batches<F>(purge: impl Fn() -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<u64, tidings_db::Error>>,
+{
+    for _ in 0..BATCHES_MAX {
+        if purge().await? < BATCH {
+            break;
+        }
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Login sessions of users whom somebody else vouches for: a product's service account, or an issuer of ID tokens.
 
-use tidings_audit::{self as audit, Actor, Event};
-use tidings_db::{Schema, transaction};
+use tidings_audit::{Actor, Event};
+use tidings_db::transaction;
 use tidings_ids::{LoginSessionId, UserId};
 use tidings_proto_common::v1::AuditCategory;
 use time::OffsetDateTime;
@@ -58,23 +58,21 @@ pub(crate) async fn begin(
         idle_expire_time: (now + auth.config.idle_lifetime).min(expire_time),
         expire_time,
     };
-    let mut event = Event::of_call(auth.source(), AuditCategory::Authentication, "auth.begin_vouched")
-        .subject(user_id)
-        .subject(session);
+    let mut event = Event::of_call(auth.source(), AuditCategory::Authentication, "auth.begin_vouched").subject(user_id);
     if spent.is_some() {
         // Nobody has called who was known before.
         event = event.actor(Actor::User(user_id, Some(session)));
     }
-    transaction!(&auth.pool, |tx| -> Result<_, Error> {
+    let ended = transaction!(&auth.pool, |tx| -> Result<_, Error> {
         accounts::lock(&mut *tx, user_id).await?.ok_or(Error::NotFound)?;
         if let Some(spent) = spent
             && !exchanged_tokens::spend(&mut *tx, &spent.token_hash, spent.forget_time).await?
         {
             return Err(Error::CredentialsInvalid);
         }
-        sessions::insert(&mut *tx, &new, now).await?;
-        audit::record(&mut *tx, Schema::Auth, &event).await?;
-        Ok(sessions::settle(&mut *tx, user_id, statement.revision).await?)
+        sessions::settle(&mut *tx, user_id, statement.revision).await?;
+        login::begin_in(&mut *tx, &new, event.clone(), now).await
     })?;
+    auth.announce_ended(&ended);
     login::issue(auth, user_id, session, expire_time, &standing, token)
 }

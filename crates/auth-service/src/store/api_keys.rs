@@ -1,9 +1,9 @@
 use sqlx::{Executor, PgConnection, Postgres};
-use tidings_db::{Error, Schema, counter};
+use tidings_db::Error;
 use tidings_ids::{ApiKeyId, LoginSessionId, UserId};
 use time::OffsetDateTime;
 
-use super::sessions::FEED;
+use super::revocations;
 
 /// A key as it is stored.
 #[derive(Clone)]
@@ -165,25 +165,10 @@ pub(crate) async fn revoke(
         only.map(ApiKeyId::uuid),
         now,
     );
-    let revoked = revoked.fetch_all(&mut *tx).await?;
-    let Ok(count) = u32::try_from(revoked.len()) else {
-        return Err(Error::Bug(sqlx::Error::RowNotFound));
-    };
-    if count > 0 {
-        let last = counter::next_numbers(&mut *tx, Schema::Auth, FEED, count).await?;
-        let ids: Vec<uuid::Uuid> = revoked.iter().map(|id| id.uuid()).collect();
-        sqlx::query!(
-            "insert into auth.revocations (number, login_session_id, revoke_time)
-             select $1 + ordinality, id, $3
-             from unnest($2::uuid[]) with ordinality as ended (id, ordinality)",
-            last - i64::from(count),
-            &ids,
-            now,
-        )
-        .execute(tx)
-        .await?;
-    }
-    Ok(revoked.into_iter().map(session_of).collect())
+    let revoked: Vec<ApiKeyId> = revoked.fetch_all(&mut *tx).await?;
+    let revoked: Vec<LoginSessionId> = revoked.into_iter().map(session_of).collect();
+    revocations::append(tx, &revoked).await?;
+    Ok(revoked)
 }
 
 /// Forgets keys that were revoked or expired before `cutoff`.

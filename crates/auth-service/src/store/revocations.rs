@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use sqlx::{Executor, Postgres};
+use sqlx::{Executor, PgConnection, Postgres};
 use tidings_db::{Error, Pool, Schema, counter};
 use tidings_ids::LoginSessionId;
 use time::OffsetDateTime;
 
-use super::sessions::FEED;
+/// The feed of ended login sessions.
+const FEED: &str = "revocations";
 
 /// An entry of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,29 @@ pub(crate) struct Entry {
     pub number: i64,
     pub login_session_id: LoginSessionId,
     pub revoke_time: OffsetDateTime,
+}
+
+/// Adds an entry for each of these, which have just ended: login sessions, and API keys in the place of theirs. The feed's counter
+/// stays locked until the transaction ends.
+pub(crate) async fn append(tx: &mut PgConnection, ended: &[LoginSessionId]) -> Result<(), Error> {
+    let Ok(count) = u32::try_from(ended.len()) else {
+        return Err(Error::Bug(sqlx::Error::RowNotFound));
+    };
+    if count == 0 {
+        return Ok(());
+    }
+    let last = counter::next_numbers(&mut *tx, Schema::Auth, FEED, count).await?;
+    let ids: Vec<uuid::Uuid> = ended.iter().map(|id| id.uuid()).collect();
+    sqlx::query!(
+        "insert into auth.revocations (number, login_session_id, revoke_time)
+         select $1 + ordinality, id, clock_timestamp()
+         from unnest($2::uuid[]) with ordinality as ended (id, ordinality)",
+        last - i64::from(count),
+        &ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// The number of the newest entry.

@@ -1,12 +1,14 @@
 use sqlx::{Executor, PgConnection, Postgres};
-use tidings_db::{Error, Schema, counter};
+use tidings_db::Error;
 use tidings_ids::{LoginSessionId, RequestId, UserId};
 use time::OffsetDateTime;
 
+use super::revocations;
 use crate::refresh_tree::{Family, Parent, TokenHash};
 
-/// The feed of ended login sessions.
-pub(crate) const FEED: &str = "revocations";
+/// Login sessions of one user that are alive at the most. Ended all at once, those of hundreds of users fit into what each process
+/// keeps of the feed (`tidings_authn::Revocations`), beyond which it trusts nobody.
+const LIVE_MAX: i64 = 1_000;
 
 /// A login session that begins.
 pub(crate) struct NewSession<'a> {
@@ -171,6 +173,8 @@ pub(crate) enum EndReason {
     PasswordSet,
     Suspended,
     Deleted,
+    /// Its user began one too many.
+    Replaced,
 }
 
 impl EndReason {
@@ -184,6 +188,7 @@ impl EndReason {
             Self::PasswordSet => "password_set",
             Self::Suspended => "suspended",
             Self::Deleted => "deleted",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -220,22 +225,35 @@ pub(crate) async fn end(
         epoch,
     );
     let ended = ended.fetch_all(&mut *tx).await?;
-    let Ok(count) = u32::try_from(ended.len()) else {
-        return Err(Error::Bug(sqlx::Error::RowNotFound));
-    };
-    if count > 0 {
-        let last = counter::next_numbers(&mut *tx, Schema::Auth, FEED, count).await?;
-        let ids: Vec<uuid::Uuid> = ended.iter().map(|id| id.uuid()).collect();
-        sqlx::query!(
-            "insert into auth.revocations (number, login_session_id, revoke_time)
-             select $1 + ordinality, id, clock_timestamp()
-             from unnest($2::uuid[]) with ordinality as ended (id, ordinality)",
-            last - i64::from(count),
-            &ids,
-        )
-        .execute(tx)
-        .await?;
-    }
+    revocations::append(tx, &ended).await?;
+    Ok(ended)
+}
+
+/// Ends the oldest login sessions of a user who has more than [`LIVE_MAX`], with an entry in the feed for each, and returns them. The
+/// account must be locked.
+pub(crate) async fn end_oldest(
+    tx: &mut PgConnection,
+    user_id: UserId,
+    now: OffsetDateTime,
+) -> Result<Vec<LoginSessionId>, Error> {
+    let ended = sqlx::query_scalar!(
+        "update auth.login_sessions
+         set end_time = $4, end_reason = $3
+         where login_session_id = any (array(
+             select login_session_id
+             from auth.login_sessions
+             where user_id = $1 and end_time is null
+             order by create_time desc, login_session_id desc
+             offset $2
+         ))
+         returning login_session_id",
+        user_id.uuid(),
+        LIVE_MAX,
+        EndReason::Replaced.name(),
+        now,
+    );
+    let ended = ended.fetch_all(&mut *tx).await?;
+    revocations::append(tx, &ended).await?;
     Ok(ended)
 }
 

@@ -293,6 +293,21 @@ async fn a_revoked_keys_tokens_end_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_feed_has_one_clock_whatever_the_node_has() {
+    let world = World::open().await;
+    let (manager, bot) = world.bot(&[CHATS]).await;
+    let (record, _) = world.key(&manager, &bot, &[CHATS]).await;
+    world.source.advance(Duration::from_secs(300));
+    world.revoke(&manager, &record, "").await.expect("revoked");
+    let by_the_database = "select revoke_time <= clock_timestamp() from auth.revocations";
+    let by_the_database: bool = sqlx::query_scalar(by_the_database)
+        .fetch_one(&world.pool)
+        .await
+        .expect("one entry");
+    assert!(by_the_database, "readers begin where the database's clock says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_its_account_every_key_ends() {
     let world = World::open().await;
     let (manager, bot) = world.bot(&[CHATS]).await;

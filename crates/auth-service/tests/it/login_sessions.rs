@@ -443,3 +443,53 @@ async fn an_operator_ends_all_of_a_users_login_sessions_but_not_of_who_stands_ab
     };
     assert_eq!(refusal(world.revoke_all_sessions(&operator, absent).await), "NOT_FOUND");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_login_session_too_many_ends_the_oldest() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let first = world.login("ada").await.expect("logged in");
+    // 999 more, as if there had been time for them.
+    sqlx::query(
+        "insert into auth.login_sessions
+             (login_session_id, user_id, device_label, leaf_hash, refresh_time, idle_expire_time, expire_time, create_time)
+         select gen_random_uuid(), user_id, '', leaf_hash, refresh_time, idle_expire_time, expire_time,
+             create_time + interval '1 second'
+         from auth.login_sessions, generate_series(1, 999)",
+    )
+    .execute(&world.pool)
+    .await
+    .expect("stored");
+    world
+        .refresh(&first.refresh_token, "")
+        .await
+        .expect("as many as there may be");
+    world.source.advance(std::time::Duration::from_secs(2));
+
+    let last = world.login("ada").await.expect("logged in");
+    let live = "select count(*) from auth.login_sessions where end_time is null";
+    let live: i64 = sqlx::query_scalar(live).fetch_one(&world.pool).await.expect("counted");
+    assert_eq!(live, 1_000);
+    assert_eq!(world.count("revocations").await, 1);
+    assert!(world.verifier.verify(&first.access_token).is_err(), "at once");
+    assert_eq!(
+        refusal(world.refresh(&first.refresh_token, "").await),
+        "LOGIN_SESSION_REVOKED"
+    );
+    world.refresh(&last.refresh_token, "").await.expect("the newest lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_accounts_tokens_are_not_said_to_have_ended() {
+    let world = World::open().await;
+    let (_, bot) = world.bot(&[Permission::ChatsCreate]).await;
+    let operator = world.holder("operator", &[Permission::CredentialsManage]).await;
+    let request = RevokeUserLoginSessionsRequest {
+        user_id: bot,
+        ..RevokeUserLoginSessionsRequest::default()
+    };
+    assert_eq!(
+        refusal(world.revoke_all_sessions(&operator, request).await),
+        "KIND_UNSUITABLE"
+    );
+}

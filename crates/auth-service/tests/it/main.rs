@@ -18,6 +18,7 @@ mod passwords;
 mod recovery;
 mod refresh;
 mod registration;
+mod schema;
 mod second_factor;
 mod service_accounts;
 mod signing_keys;
