@@ -84,12 +84,12 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
         Err(Refused::Failed(error)) if !is_certain(&error) => {
             // Perhaps it was created. With a request_id the caller can go on with this intent.
             if call.is_none() {
-                registration::give_up(auth, user_id, false).await;
+                registration::give_up(auth, user_id, false, None).await;
             }
             return Err(error);
         }
         Err(refused) => {
-            registration::give_up(auth, user_id, true).await;
+            registration::give_up(auth, user_id, true, call).await;
             return match refused {
                 Refused::NameTaken => Ok(Provided::ExternalIdTaken),
                 refused => Err(refused.into()),
@@ -101,7 +101,7 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
     match stored.as_ref().err().and_then(Error::constraint) {
         None => stored?,
         Some(_) => {
-            registration::give_up(auth, user_id, false).await;
+            registration::give_up(auth, user_id, false, call).await;
             return Err(Error::UsernameTaken);
         }
     }

@@ -114,7 +114,7 @@ pub(crate) async fn register(
     let concealed = create_user(auth, &applicant, user_id, terms, call).await?;
     auth.crash_point(Step::UserCreated).await?;
 
-    store_credential(auth, &applicant, user_id, &password_hash, terms, concealed).await?;
+    store_credential(auth, &applicant, user_id, &password_hash, (terms, concealed), call).await?;
     auth.crash_point(Step::CredentialStored).await?;
     conclude(auth, user_id).await
 }
@@ -197,12 +197,12 @@ async fn create_user(
             // Perhaps it was created. With a request_id the caller can go on with this intent; without one it is given
             // up now, so that another attempt does not meet its own ghost for long.
             if call.is_none() {
-                give_up(auth, user_id, false).await;
+                give_up(auth, user_id, false, None).await;
             }
             Err(error)
         }
         Err(refused) => {
-            give_up(auth, user_id, true).await;
+            give_up(auth, user_id, true, call).await;
             Err(refused.into())
         }
     }
@@ -214,8 +214,8 @@ async fn store_credential(
     applicant: &Applicant,
     user_id: UserId,
     password_hash: &str,
-    terms: Terms,
-    concealed: bool,
+    (terms, concealed): (Terms, bool),
+    call: Option<&Repeatable>,
 ) -> Result<(), Error> {
     let stored = try_store_credential(auth, applicant, user_id, password_hash, terms, concealed).await;
     match stored.as_ref().err().and_then(Error::constraint) {
@@ -223,7 +223,16 @@ async fn store_credential(
         Some("accounts_email_key_key") if terms.awaits_verification() && !concealed => {
             // Created there in the moment in which the address changed hands here: it must not be held by two.
             auth.users.discard(user_id).await?;
-            Box::pin(store_credential(auth, applicant, user_id, password_hash, terms, true)).await
+            let concealed = (terms, true);
+            Box::pin(store_credential(
+                auth,
+                applicant,
+                user_id,
+                password_hash,
+                concealed,
+                call,
+            ))
+            .await
         }
         Some(constraint) => {
             let taken = if constraint == "accounts_email_key_key" {
@@ -231,7 +240,7 @@ async fn store_credential(
             } else {
                 Error::UsernameTaken
             };
-            give_up(auth, user_id, false).await;
+            give_up(auth, user_id, false, call).await;
             Err(taken)
         }
     }
@@ -352,12 +361,26 @@ async fn settle(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
     Ok(claims::settle(&auth.pool, due.user_id).await?)
 }
 
-/// Gives an intent up. What fails here is made good by the sweeper.
-pub(crate) async fn give_up(auth: &Auth, user_id: UserId, discarded: bool) {
-    if let Err(error) = registrations::fail(&auth.pool, user_id, discarded, auth.now()).await {
+/// Gives an intent up, and with it the `request_id` of the refused call: it is stored with an effect or not at all, so that the
+/// corrected call may have it. What fails here is made good by the sweeper.
+pub(crate) async fn give_up(auth: &Auth, user_id: UserId, discarded: bool, refused: Option<&Repeatable>) {
+    if let Err(error) = try_give_up(auth, user_id, discarded, refused).await {
         tracing::warn!(%error, %user_id, "a registration could not be given up yet");
     }
     auth.wake.upkeep.notify_one();
+}
+
+async fn try_give_up(auth: &Auth, user_id: UserId, discarded: bool, refused: Option<&Repeatable>) -> Result<(), Error> {
+    let now = auth.now();
+    transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        registrations::fail(&mut *tx, user_id, discarded, now).await?;
+        let Some(call) = refused else { return Ok(()) };
+        // A concurrent duplicate may have come to its end all the same.
+        if registrations::state(&mut *tx, user_id).await? == Some(State::Failed) {
+            requests::release(tx, Schema::Auth, &call.key(), user_id.uuid()).await?;
+        }
+        Ok(())
+    })
 }
 
 /// One round of making good what stopped half way. Returns the first error, after trying everything.

@@ -193,6 +193,32 @@ pub async fn set_outcome(
     }
 }
 
+/// Gives a `request_id` back whose call came to nothing after it was claimed in an earlier transaction: the next call with it is the
+/// first. `id` is the outcome that the call claimed; where a later one has claimed another, nothing happens.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn release<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    schema: Schema,
+    key: &Key<'_>,
+    id: Uuid,
+) -> Result<(), Error> {
+    let sql = schema.sql(
+        "delete from {schema}.requests
+         where caller = $1 and method = $2 and scope = $3 and request_id = $4 and outcome_id = $5",
+    );
+    sqlx::query(sql)
+        .bind(key.caller)
+        .bind(key.method)
+        .bind(key.scope)
+        .bind(key.request_id)
+        .bind(id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
 /// Deletes up to [`PURGE_MAX`] records older than [`KEPT_FOR`] and returns how many; call it again while it returns that many.
 ///
 /// # Errors

@@ -189,6 +189,25 @@ async fn a_repeated_register_has_the_first_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_register_leaves_its_request_id_to_the_corrected_one() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let corrected = RegisterRequest {
+        request_id: world.request_id(),
+        ..registration("eve")
+    };
+    let wrong = RegisterRequest {
+        email: "ada@example.org".to_owned(),
+        ..corrected.clone()
+    };
+    for _ in 0..2 {
+        assert_eq!(refusal(world.register_as(wrong.clone()).await), "EMAIL_TAKEN");
+    }
+    world.register_as(corrected).await.expect("registered");
+    assert_eq!(refusal(world.register_as(wrong).await), "REQUEST_ID_REUSED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_at_once_one_gets_the_name() {
     let world = World::open().await;
     let attempts = (0..50).map(|n| {

@@ -8,7 +8,10 @@ use tidings_proto_user::v1::UserStatus;
 use tidings_rpc::Peer;
 use tonic::Status;
 
-use crate::world::{World, bearing, eventually, refusal};
+use crate::{
+    user::UNKNOWN_ROLE,
+    world::{World, bearing, eventually, refusal},
+};
 
 impl World {
     pub fn service_accounts(&self) -> ServiceAccountServiceClient<Peer> {
@@ -145,6 +148,77 @@ async fn nobody_gives_a_role_beyond_their_reach_and_nothing_is_left_of_the_attem
     // The name is free, and so is the request_id for an attempt that comes to something.
     let mighty = world.manager("mighty", &[Permission::UsersManage]).await;
     world.create_service_account(&mighty, request).await.expect("created");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_creation_leaves_its_request_id_to_the_corrected_one() {
+    let world = World::open().await;
+    let manager = world.manager("manager", &[]).await;
+    let with_roles = |username: &str, role: &str, request_id: &str| CreateServiceAccountRequest {
+        role_names: vec![role.to_owned()],
+        request_id: request_id.to_owned(),
+        ..wanted(username)
+    };
+    for (number, (refused, reason)) in [
+        (("helper", UNKNOWN_ROLE), "FIELD_INVALID"),
+        (("helper", "admin"), "PERMISSION_MISSING"),
+        (("root", "bot"), "USERNAME_TAKEN"),
+        (("manager", "bot"), "USERNAME_TAKEN"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request_id = world.request_id();
+        let wrong = with_roles(refused.0, refused.1, &request_id);
+        // The same again meets the same refusal, and nothing else.
+        for _ in 0..2 {
+            assert_eq!(
+                refusal(world.create_service_account(&manager, wrong.clone()).await),
+                reason
+            );
+        }
+        let corrected = with_roles(&format!("helper-{number}"), "bot", &request_id);
+        let account = world.create_service_account(&manager, corrected.clone()).await;
+        let account = account.expect("nothing has happened under this request_id");
+        // What has had an effect keeps it.
+        let again = world
+            .create_service_account(&manager, corrected)
+            .await
+            .expect("repeated");
+        assert_eq!(again, account);
+        assert_eq!(
+            refusal(world.create_service_account(&manager, wrong).await),
+            "REQUEST_ID_REUSED"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_perhaps_came_to_something_keeps_its_request_id() {
+    let world = World::open().await;
+    let manager = world.manager("manager", &[]).await;
+    let request = CreateServiceAccountRequest {
+        request_id: world.request_id(),
+        ..wanted("helper")
+    };
+    world.users.go_away(true);
+    assert_eq!(
+        refusal(world.create_service_account(&manager, request.clone()).await),
+        "DEPENDENCY_UNAVAILABLE"
+    );
+    world.users.go_away(false);
+    let other = CreateServiceAccountRequest {
+        description: "something else".to_owned(),
+        ..request.clone()
+    };
+    assert_eq!(
+        refusal(world.create_service_account(&manager, other).await),
+        "REQUEST_ID_REUSED"
+    );
+    world
+        .create_service_account(&manager, request)
+        .await
+        .expect("gone on with");
 }
 
 #[tokio::test(flavor = "multi_thread")]

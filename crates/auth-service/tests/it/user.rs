@@ -22,8 +22,11 @@ use tidings_proto_user::v1::{
     WatchUserStatesRequest, WatchUserStatesResponse, provisioning_service_server::ProvisioningService,
     user_state_service_server::UserStateService, watch_user_states_response::Frame,
 };
-use tidings_rpc::Problem;
+use tidings_rpc::{Problem, Violations};
 use tonic::{Request, Response, Status};
+
+/// No role is called so.
+pub const UNKNOWN_ROLE: &str = "nobodys";
 
 #[derive(Debug, Clone)]
 pub struct FakeUser {
@@ -197,6 +200,11 @@ impl ProvisioningService for FakeUsers {
         let request = request.into_inner();
         if self.discarded.lock().contains(&request.user_id) {
             return Err(problem(ErrorReason::StateUnsuitable));
+        }
+        if request.role_names.iter().any(|name| name == UNKNOWN_ROLE) {
+            let mut violations = Violations::new();
+            violations.add("role_names", "names a role that is not there");
+            return Err(Problem::from(violations).into());
         }
         let mut users = self.users.lock();
         let others = || {

@@ -135,6 +135,26 @@ async fn wait_until_blocked(pool: &Pool) {
 }
 
 #[tokio::test]
+async fn who_came_to_nothing_gives_back_their_own_claim_only() {
+    let db = world::database().await;
+    let pool = db.pool_as(Schema::Chats);
+    let (mine, others) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let found = async |request_id| {
+        let found = requests::look_up(&pool, Schema::Chats, &key(request_id)).await;
+        found.unwrap()
+    };
+    for request_id in [1, 2] {
+        let claimed = claim(&pool, &key(request_id), &Outcome::id(mine)).await;
+        assert_eq!(claimed, Claimed::Fresh);
+    }
+    for (id, left) in [(others, Claimed::Replay(Outcome::id(mine))), (mine, Claimed::Fresh)] {
+        requests::release(&pool, Schema::Chats, &key(1), id).await.unwrap();
+        assert_eq!(found(1).await, left);
+    }
+    assert_eq!(found(2).await, Claimed::Replay(Outcome::id(mine)));
+}
+
+#[tokio::test]
 async fn a_record_goes_with_its_effect() {
     let db = world::database().await;
     let pool = db.pool_as(Schema::Chats);
