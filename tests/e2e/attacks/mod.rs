@@ -3,6 +3,8 @@
 
 mod injection;
 mod links;
+mod outsider;
+mod owners;
 mod paths;
 mod samples;
 mod spoofed;

@@ -125,6 +125,21 @@ async fn nobody_guesses_from_elsewhere_by_headers() {
     }
 }
 
+/// The word of a proxy that the operator trusts does count, so the limit that the others meet is that of one network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_from_elsewhere_by_a_trusted_proxy_are_looked_at() {
+    let settings = [("TIDINGS_RATE_FACTOR", "1"), ("TIDINGS_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let suite = Suite::start_with(Shape::Five, &settings).await;
+    let api = Api::new(suite.channel());
+    let method = Api::method("tidings.auth.v1.AuthService.Login");
+    for guess in 0..GUESSES {
+        let login = json!({ "identifier": "nobody", "password": format!("guess number {guess}") });
+        let refused = call(&api, &method, message(&method, &login), &from(guess)).await;
+        let reason = refused.map(|(_, reason, _)| reason);
+        assert_eq!(reason, Some(ErrorReason::CredentialsInvalid), "guess {guess}");
+    }
+}
+
 /// Headers of a call that comes from another network each time.
 fn from(number: usize) -> Vec<(&'static str, String)> {
     let address = format!("198.51.{number}.7");
