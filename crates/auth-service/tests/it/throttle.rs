@@ -401,8 +401,14 @@ async fn no_more_rows_are_kept_than_the_bound() {
          select sha256(n::text::bytea), case when n <= 5 then 9 else 1 end, now() + interval '10 days'
          from generate_series(1, 200050) as n";
     sqlx::query(many).execute(&world.pool).await.expect("filled");
+    for _ in 0..5 {
+        let guess = world.login_from(HOME, "ada", WRONG, "").await;
+        assert_eq!(refusal(guess), "CREDENTIALS_INVALID");
+    }
     world.service.upkeep_once().await.expect("purged");
     assert_eq!(world.count("throttles").await, 200_000);
+    let guess = world.login_from(HOME, "ada", WRONG, "").await;
+    assert_eq!(refusal(guess), "RATE_LIMITED", "however many names others make up");
     let high: i64 = sqlx::query_scalar("select count(*) from auth.throttles where streak = 9")
         .fetch_one(&world.pool)
         .await
