@@ -23,8 +23,8 @@ impl World {
         let request = GetUserRequest {
             user_id: reader.user_id.to_string(),
         };
-        let answer = self.users().get_user(reader.asks(request)).await.unwrap();
-        answer.into_inner().user.unwrap().email
+        let answer = self.users().get_user(reader.asks(request)).await.expect("read");
+        answer.into_inner().user.expect("a user").email
     }
 }
 
