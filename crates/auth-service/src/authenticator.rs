@@ -65,9 +65,13 @@ pub(crate) async fn confirm(
     }
     let (user_id, now) = (caller.user_id, auth.now());
     let waiting = totps::get(&auth.pool, user_id, now).await?;
-    let waiting = waiting
-        .filter(|totp| totp.confirm_time.is_none())
-        .ok_or(Error::StateUnsuitable)?;
+    let Some(waiting) = waiting.filter(|totp| totp.confirm_time.is_none()) else {
+        // The first of two such calls may have come to its end since its outcome was looked for.
+        return match auth.earlier(call).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::StateUnsuitable),
+        };
+    };
     let factor = Factor::Totp(code);
     let Proven::Step(step) = prove(auth, user_id, &waiting, &factor).await? else {
         return Err(Error::CredentialsInvalid);

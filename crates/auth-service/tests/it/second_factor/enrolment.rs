@@ -45,6 +45,19 @@ async fn an_app_counts_for_nothing_until_a_code_of_it_was_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_equal_confirmations_at_once_all_hear_that_it_is_confirmed() {
+    let world = World::open().await;
+    world.register("ada").await.expect("registered");
+    let session = world.login("ada").await.expect("logged in");
+    let app = App::of(&world.enrol(&session.access_token).await.expect("enrolled"));
+    let (code, request_id) = (app.code(&world), world.request_id());
+    let calls = (0..4).map(|_| world.confirm(&session.access_token, &code, &request_id));
+    for answer in futures_util::future::join_all(calls).await {
+        answer.expect("confirmed, or repeated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_is_not_confirmed_in_time_is_none() {
     let world = World::open().await;
     world.register("ada").await.expect("registered");
