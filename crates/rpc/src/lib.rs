@@ -19,6 +19,7 @@
 //! 2. Implement it in the service: parse in `service.rs`, decide in the noun's file, store in `store.rs`.
 //! 3. Give it its rows in the authorization matrix and the bad-input table in `tests/`; without them the tests fail.
 
+mod admission;
 mod app;
 mod beside;
 mod body;

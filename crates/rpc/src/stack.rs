@@ -1,7 +1,6 @@
 //! What every RPC goes through, in one place and one order.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     future::Future,
     panic::AssertUnwindSafe,
@@ -12,24 +11,20 @@ use std::{
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
-use parking_lot::Mutex;
 use tidings_authn::{Caller, Refusal, Service};
 use tidings_proto_common::v1::{Authentication, ErrorReason, Permission};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
 use crate::{
     Environment, Policies, Problem,
+    admission::{Admission, Admissions},
     body::RequestBody,
     context::{CALL, CallContext, Certified, ClientAddress, Origin},
     deadline,
     denials::Denial,
-    environment::OVERLOAD_WAIT,
     failures::Failures,
     normalise::{normalise, status_of},
     observe::CallLog,
@@ -50,19 +45,13 @@ struct Shared {
     policies: Policies,
     rates: RateLimits,
     forgeries: Failures,
-    calls: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
-    streams_by_holder: Mutex<HashMap<RateKey, usize>>,
+    admissions: Arc<Admissions>,
 }
 
 /// Carries the release of a service in its answers to health checks, for the gateway, which asks all of them.
 pub const RELEASE_HEADER: HeaderName = HeaderName::from_static("x-tidings-release");
 
 const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
-
-/// Streams that those of one network who have not said who they are may have open at once: health checks and reflection. All
-/// streams share one limit, which else anybody could use up.
-const ANONYMOUS_STREAMS_MAX: usize = 100;
 
 /// Who calls, as far as the policy asked.
 #[derive(Debug, Default)]
@@ -80,9 +69,7 @@ impl Stack {
             shared: Arc::new(Shared {
                 rates: RateLimits::new(limits.rate_factor),
                 forgeries: Failures::new(limits.rate_factor),
-                calls: Arc::new(Semaphore::new(limits.calls_max)),
-                streams: Arc::new(Semaphore::new(limits.streams_max)),
-                streams_by_holder: Mutex::default(),
+                admissions: Arc::new(Admissions::new(environment)),
                 environment: environment.clone(),
                 policies,
             }),
@@ -154,13 +141,14 @@ impl Stack {
         log.identified(identified.user.as_deref(), identified.service);
         let origin = Arc::new(identified.origin(&policy));
         log.origin(Arc::clone(&origin));
+
+        // 6. How often this caller calls, allowed or not, and whether they may call this at all.
+        shared.rates.check(policy.rate_class, identified.rate_key())?;
         permit(&policy, &identified)?;
 
-        // 6. How often this caller calls.
-        shared.rates.check(policy.rate_class, identified.rate_key())?;
-
-        // 7. How much this process does at once.
-        let admission = shared.admit(&policy, &identified)?;
+        // 7. How much this process does at once. Services have as many streams as they need.
+        let holder = identified.service.is_none().then(|| identified.rate_key());
+        let admission = shared.admissions.admit(&policy, holder)?;
 
         // 8. A request is not read beyond what its RPC takes, nor after its deadline.
         let body = RequestBody::new(body, policy.request_bytes_max, deadline);
@@ -280,44 +268,6 @@ impl Shared {
         Ok(Some(self.environment.services.verify(token)?))
     }
 
-    fn admit(self: &Arc<Self>, policy: &Policy, caller: &Identified) -> Result<Admission, Problem> {
-        let overloaded = || {
-            let wait = self.environment.source.jitter(OVERLOAD_WAIT);
-            Problem::new(ErrorReason::Overloaded).retry_after(wait)
-        };
-        if self.environment.drain.has_begun() {
-            return Err(Problem::new(ErrorReason::Draining));
-        }
-        if !policy.server_streaming {
-            let permit = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| overloaded())?;
-            return Ok(Admission::Call(permit));
-        }
-        let permit = Arc::clone(&self.streams)
-            .try_acquire_owned()
-            .map_err(|_| overloaded())?;
-        // Services have as many as they need.
-        let holder = caller.service.is_none().then(|| caller.rate_key());
-        if let Some(holder) = holder {
-            let max = match holder {
-                RateKey::User(_) => self.environment.limits.streams_per_user_max,
-                RateKey::Prefix(_) | RateKey::Unknown => ANONYMOUS_STREAMS_MAX,
-            };
-            let mut open = self.streams_by_holder.lock();
-            let count = open.entry(holder).or_default();
-            if *count >= max {
-                return Err(Problem::new(ErrorReason::QuotaExceeded)
-                    .with("quota", "streams")
-                    .with("limit", max));
-            }
-            *count += 1;
-        }
-        Ok(Admission::Stream(StreamGuard {
-            _permit: permit,
-            holder,
-            shared: Arc::clone(self),
-        }))
-    }
-
     /// Runs the handler. Its place goes with it: a caller who gives up while it works does not let a further one in.
     async fn run<F>(
         &self,
@@ -383,31 +333,6 @@ impl Identified {
             }
             None => {
                 extensions.remove::<ClientAddress>();
-            }
-        }
-    }
-}
-
-enum Admission {
-    Call(OwnedSemaphorePermit),
-    Stream(StreamGuard),
-}
-
-/// Counts a stream for as long as it is open.
-pub(crate) struct StreamGuard {
-    _permit: OwnedSemaphorePermit,
-    holder: Option<RateKey>,
-    shared: Arc<Shared>,
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        let Some(holder) = self.holder else { return };
-        let mut open = self.shared.streams_by_holder.lock();
-        if let Some(count) = open.get_mut(&holder) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&holder);
             }
         }
     }
