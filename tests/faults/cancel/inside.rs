@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::{
     Model, Stage,
     calls::{self, Call, Ready},
-    effects::{Effect, SETTLE_LIMIT},
+    effects::{Effect, SETTLE_LIMIT, can_be_held},
 };
 use crate::{
     chance::{Chance, rounds},
@@ -151,7 +151,12 @@ impl Place {
 
     /// The tables to hold for that.
     fn tables(self, stage: &Stage, model: &Model, chance: &mut Chance) -> Vec<String> {
-        let changed: Vec<String> = model.effect.keys().cloned().collect();
+        let changed: Vec<String> = model
+            .effect
+            .keys()
+            .filter(|table| can_be_held(table))
+            .cloned()
+            .collect();
         let (claims, others): (Vec<String>, Vec<String>) =
             stage.tables.names().iter().cloned().partition(|table| is_claim(table));
         match self {
