@@ -40,13 +40,7 @@ impl UserStateService for Rpcs {
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         let request = request.into_inner();
         let nobody = UserId::from_uuid(uuid::Uuid::nil());
-        let page = self.page(
-            nobody,
-            LIST_DELETED_USERS,
-            b"",
-            request.page_size,
-            &request.page_token,
-        )?;
+        let page = self.page(nobody, LIST_DELETED_USERS, b"", request.page_size, &request.page_token)?;
         let after = page.after().map(UserId::from_uuid);
         let mut user_ids = self.directory.deleted_after(after, page.limit()).await?;
         let next_page_token = self.next_page_token(&page, &mut user_ids, |last| last.uuid().as_bytes().to_vec());
