@@ -96,8 +96,10 @@ impl Tables {
     pub async fn settled(&self) -> Effect {
         let last = Mutex::new(BTreeMap::new());
         until_some("the services are at rest", SETTLE_LIMIT, || async {
+            // In this order: who has just finished has left what it did before the tables are counted.
+            let works = self.somebody_works().await;
             let now = self.content().await;
-            let rests = *last.lock() == now && !self.somebody_works().await;
+            let rests = *last.lock() == now && !works;
             *last.lock() = now.clone();
             rests.then_some(now)
         })
