@@ -56,13 +56,11 @@ impl Mail {
         }
     }
 
-    /// The token that it brings: what follows `token=` in its link.
+    /// The token that it brings: what follows `token=` in its link. A mail that ends within it is not yet written whole.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once("token=")?;
-        let end = rest
-            .find(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')))
-            .unwrap_or(rest.len());
+        let end = rest.find(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')))?;
         Some(&rest[..end])
     }
 }

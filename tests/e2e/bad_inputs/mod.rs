@@ -123,7 +123,7 @@ impl Play {
     /// Plays all that must be refused, and looks whether anything has changed.
     async fn refusals(&self, suite: &Suite) -> Vec<String> {
         let pool = suite.database().pool();
-        let before = State::of(&pool).await;
+        let before = State::at_rest(&pool).await;
         let refused = stream::iter(&self.stages).map(|(stage, pages)| self.refusals_of(stage, pages.as_ref()));
         let mut findings: Vec<String> = refused.buffer_unordered(AT_ONCE).concat().await;
         let malformed =

@@ -12,6 +12,9 @@ const RESTLESS: [&str; 4] = [
     "chats.user_feed",
 ];
 
+/// The suite is at rest within so many looks.
+const LOOKS_MAX: usize = 200;
+
 /// What is stored: of each table how many rows, and a sum over them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct State(BTreeMap<String, (i64, String)>);
@@ -39,6 +42,19 @@ impl State {
         }
         assert!(tables.len() > 20, "the suite has more tables than {tables:?}");
         Self(tables)
+    }
+
+    /// The same once two looks have found the same: what follows from the scene comes by and by.
+    pub async fn at_rest(pool: &Pool) -> Self {
+        let mut last = Self::of(pool).await;
+        for _ in 0..LOOKS_MAX {
+            let now = Self::of(pool).await;
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+        panic!("the suite does not come to rest");
     }
 
     /// The tables that are not as they were.
