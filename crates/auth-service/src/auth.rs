@@ -82,6 +82,24 @@ impl Auth {
         }
     }
 
+    /// Does what a call asks for, unless an earlier one with its `request_id` has: then there is nothing to tell, and `None`.
+    ///
+    /// Work that is refused is looked up again. The earlier call may have come to its end meanwhile, and what it changed be why this
+    /// one is refused: the password that it shows is the old one by now.
+    pub(crate) async fn once<T>(
+        &self,
+        call: Option<&Repeatable>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Option<T>, Error> {
+        if self.earlier(call).await?.is_some() {
+            return Ok(None);
+        }
+        match work.await {
+            Err(_) if self.earlier(call).await?.is_some() => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
     /// Claims the call's `request_id` in the transaction of its effect. False when a concurrent duplicate has done it all.
     pub(crate) async fn claim(&self, tx: &mut sqlx::PgConnection, call: Option<&Repeatable>) -> Result<bool, Error> {
         let Some(call) = call else { return Ok(true) };

@@ -39,7 +39,7 @@ enum Shown {
 
 /// Makes a secret that counts for nothing until it is [confirmed](confirm).
 pub(crate) async fn enrol(auth: &Auth, caller: &Caller, password: SecretString) -> Result<Enrolment, Error> {
-    let account = proof::by_password(auth, caller.user_id, password).await?;
+    let account = proof::by_password(auth, caller.user_id, password, None).await?;
     let user_id = account.user_id;
     let enrolment = auth.codes.enrol(auth.source(), user_id, &account.username)?;
     let now = auth.now();
@@ -60,20 +60,19 @@ pub(crate) async fn confirm(
     code: SecretString,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(());
-    }
-    let (user_id, now) = (caller.user_id, auth.now());
+    auth.once(call, confirm_now(auth, caller.user_id, code, call))
+        .await
+        .map(drop)
+}
+
+async fn confirm_now(auth: &Auth, user_id: UserId, code: SecretString, call: Option<&Repeatable>) -> Result<(), Error> {
+    let now = auth.now();
     let waiting = totps::get(&auth.pool, user_id, now).await?;
-    let Some(waiting) = waiting.filter(|totp| totp.confirm_time.is_none()) else {
-        // The first of two such calls may have come to its end since its outcome was looked for.
-        return match auth.earlier(call).await? {
-            Some(_) => Ok(()),
-            None => Err(Error::StateUnsuitable),
-        };
-    };
+    let waiting = waiting
+        .filter(|totp| totp.confirm_time.is_none())
+        .ok_or(Error::StateUnsuitable)?;
     let factor = Factor::Totp(code);
-    let Proven::Step(step) = prove(auth, user_id, &waiting, &factor).await? else {
+    let Proven::Step(step) = prove(auth, user_id, &waiting, &factor, call).await? else {
         return Err(Error::CredentialsInvalid);
     };
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
@@ -95,11 +94,11 @@ pub(crate) async fn remove(
     proof: Option<Proof>,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(());
-    }
-    let shown = show(auth, caller.user_id, proof).await?;
-    remove_from(auth, caller.user_id, Some(&shown), call).await
+    let work = async {
+        let shown = show(auth, caller.user_id, proof, call).await?;
+        remove_from(auth, caller.user_id, Some(&shown), call).await
+    };
+    auth.once(call, work).await.map(drop)
 }
 
 /// Takes another user's app away, for an operator.
@@ -150,11 +149,18 @@ pub(crate) async fn generate_recovery_codes(
     proof: Option<Proof>,
     call: Option<&Repeatable>,
 ) -> Result<Vec<String>, Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(Vec::new());
-    }
-    let (user_id, now) = (caller.user_id, auth.now());
-    let shown = show(auth, user_id, proof).await?;
+    let fresh = auth.once(call, generate(auth, caller.user_id, proof, call)).await?;
+    Ok(fresh.unwrap_or_default())
+}
+
+async fn generate(
+    auth: &Auth,
+    user_id: UserId,
+    proof: Option<Proof>,
+    call: Option<&Repeatable>,
+) -> Result<Vec<String>, Error> {
+    let now = auth.now();
+    let shown = show(auth, user_id, proof, call).await?;
     let codes = Codes::recovery_codes(auth.source());
     let hashes = codes.each_ref().map(|code| auth.codes.recovery_hash(user_id, code));
     let fresh = transaction!(&auth.pool, |tx| -> Result<_, Error> {
@@ -184,10 +190,10 @@ async fn record(
     trail::record(tx, &event.request(trail::request_id(call))).await
 }
 
-async fn show(auth: &Auth, user_id: UserId, proof: Option<Proof>) -> Result<Shown, Error> {
+async fn show(auth: &Auth, user_id: UserId, proof: Option<Proof>, call: Option<&Repeatable>) -> Result<Shown, Error> {
     match proof.ok_or(Error::StepUpRequired)? {
         Proof::Password(password) => {
-            let account = proof::by_password(auth, user_id, password).await?;
+            let account = proof::by_password(auth, user_id, password, call).await?;
             Ok(Shown::Password(account.password_version))
         }
         Proof::Factor(factor) => {
@@ -195,15 +201,21 @@ async fn show(auth: &Auth, user_id: UserId, proof: Option<Proof>) -> Result<Show
             let totp = totp
                 .filter(|totp| totp.confirm_time.is_some())
                 .ok_or(Error::CredentialsInvalid)?;
-            Ok(Shown::Factor(prove(auth, user_id, &totp, &factor).await?))
+            Ok(Shown::Factor(prove(auth, user_id, &totp, &factor, call).await?))
         }
     }
 }
 
 /// Looks at a code that the caller shows, and writes a wrong one down.
-async fn prove(auth: &Auth, user_id: UserId, totp: &Totp, factor: &Factor) -> Result<Proven, Error> {
-    match second_factor::verify(auth, user_id, totp, factor, Kind::SecondFactor).await {
-        Err(Error::CredentialsInvalid) => Err(proof::refused(auth, user_id).await),
+async fn prove(
+    auth: &Auth,
+    user_id: UserId,
+    totp: &Totp,
+    factor: &Factor,
+    call: Option<&Repeatable>,
+) -> Result<Proven, Error> {
+    match second_factor::verify(auth, user_id, totp, factor, Kind::SecondFactor, call).await {
+        Err(Error::CredentialsInvalid) => Err(proof::refused(auth, user_id, call).await),
         looked_at => looked_at,
     }
 }

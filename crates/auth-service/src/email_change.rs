@@ -49,7 +49,7 @@ pub(crate) async fn ask(
     if auth.earlier(call).await?.is_some() {
         return Ok(());
     }
-    let account = proof::by_password(auth, caller.user_id, password).await?;
+    let account = proof::by_password(auth, caller.user_id, password, call).await?;
     if account.email.as_deref().map(fold).as_deref() == Some(email.key()) {
         let mut violations = Violations::new();
         violations.add("new_email", "must be another address than the present one");

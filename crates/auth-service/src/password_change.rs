@@ -31,18 +31,18 @@ pub(crate) async fn change(
     end_current: bool,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(());
-    }
-    let account = proof::by_password(auth, caller.user_id, current).await?;
     let which = if end_current {
         Which::All
     } else {
         Which::AllBut(caller.login_session_id)
     };
-    // A password that was changed meanwhile is not a proof any more.
-    let version = Some(account.password_version);
-    replace(auth, &account, version, new, which, EndReason::PasswordChange, call).await
+    let work = async {
+        let account = proof::by_password(auth, caller.user_id, current, call).await?;
+        // A password that was changed meanwhile is not a proof any more.
+        let version = Some(account.password_version);
+        replace(auth, &account, version, new, which, EndReason::PasswordChange, call).await
+    };
+    auth.once(call, work).await.map(drop)
 }
 
 /// Sets another user's password, and ends all login sessions of that user.

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::{
     Error,
-    auth::Auth,
+    auth::{Auth, Repeatable},
     store::{
         accounts::{self, Account},
         proofs::{self, Kind},
@@ -17,8 +17,13 @@ use crate::{
     trail,
 };
 
-/// The account, where the password is its password. It is hashed once, whatever comes out.
-pub(crate) async fn by_password(auth: &Auth, user_id: UserId, password: SecretString) -> Result<Account, Error> {
+/// The account, where the password is its password. It is hashed once, whatever comes out. `call` is what it is shown for.
+pub(crate) async fn by_password(
+    auth: &Auth,
+    user_id: UserId,
+    password: SecretString,
+    call: Option<&Repeatable>,
+) -> Result<Account, Error> {
     // Who has no password, such as a bot, shows a wrong one.
     let account = accounts::get(&auth.pool, user_id)
         .await?
@@ -26,7 +31,10 @@ pub(crate) async fn by_password(auth: &Auth, user_id: UserId, password: SecretSt
     let counted = count(auth, user_id, Kind::Password).await?;
     let hash = Some(account.password_hash.clone());
     match auth.passwords.verify(password, hash).await {
-        Ok(false) => Err(refused(auth, user_id).await),
+        Ok(false) => {
+            spare_repeated(auth, user_id, Kind::Password, counted, call).await?;
+            Err(refused(auth, user_id, call).await)
+        }
         // Also where it was not looked at, for overload.
         looked_at => {
             forgive(auth, user_id, Kind::Password, counted, looked_at.is_ok()).await?;
@@ -65,8 +73,28 @@ pub(crate) async fn forgive(
     })
 }
 
-/// Writes down that a proof was wrong, and returns what the caller is told.
-pub(crate) async fn refused(auth: &Auth, user_id: UserId) -> Error {
+/// Does not count a wrong proof where it was right for an earlier call of the same `request_id`, which has used it up since:
+/// [`Auth::once`] answers such a call.
+pub(crate) async fn spare_repeated(
+    auth: &Auth,
+    user_id: UserId,
+    kind: Kind,
+    counted: OffsetDateTime,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
+    match auth.earlier(call).await? {
+        Some(_) => forgive(auth, user_id, kind, counted, false).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes down that a proof was wrong, and returns what the caller is told. What was [spared](spare_repeated) is not written down.
+pub(crate) async fn refused(auth: &Auth, user_id: UserId, call: Option<&Repeatable>) -> Error {
+    match auth.earlier(call).await {
+        Ok(None) => {}
+        Ok(Some(_)) => return Error::CredentialsInvalid,
+        Err(error) => return error,
+    }
     let event = trail::event(auth, "auth.prove").subject(user_id);
     let event = event.refused(ErrorReason::CredentialsInvalid);
     let written = transaction!(&auth.pool, |tx| -> Result<(), Error> {

@@ -95,9 +95,15 @@ pub(crate) async fn reset_password(
     new_password: SecretString,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(());
-    }
+    auth.once(call, reset(auth, token, new_password, call)).await.map(drop)
+}
+
+async fn reset(
+    auth: &Auth,
+    token: &SecretString,
+    new_password: SecretString,
+    call: Option<&Repeatable>,
+) -> Result<(), Error> {
     let (hash, now) = (token_hash(token), auth.now());
     // Looked at first, so that guesses cost no hash.
     let owner = tokens::owner(&auth.pool, hash, Purpose::ResetPassword, now)
@@ -135,13 +141,7 @@ pub(crate) async fn reset_password(
 /// The address is proven, for the account that the token belongs to and for no other that was registered with it.
 pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option<&Repeatable>) -> Result<(), Error> {
     if let Some(earlier) = auth.earlier(call).await? {
-        if let Some(concluded) = email_change::repeated(auth, &earlier).await {
-            return concluded;
-        }
-        return match earlier.id {
-            Some(user_id) => registration::activate(auth, UserId::from_uuid(user_id)).await,
-            None => Ok(()),
-        };
+        return conclude_again(auth, &earlier).await;
     }
     let hash = token_hash(token);
     if let Some(owner) = email_change::owner(auth, hash).await? {
@@ -164,6 +164,21 @@ pub(crate) async fn verify_email(auth: &Auth, token: &SecretString, call: Option
     })?;
     match user_id {
         Some(user_id) => registration::activate(auth, user_id).await,
+        // A concurrent duplicate was faster; what became of it is the answer.
+        None => match auth.earlier(call).await? {
+            Some(earlier) => conclude_again(auth, &earlier).await,
+            None => Ok(()),
+        },
+    }
+}
+
+/// Carries on with what an earlier call proved, and says what became of it.
+async fn conclude_again(auth: &Auth, earlier: &requests::Outcome) -> Result<(), Error> {
+    if let Some(concluded) = email_change::repeated(auth, earlier).await {
+        return concluded;
+    }
+    match earlier.id {
+        Some(user_id) => registration::activate(auth, UserId::from_uuid(user_id)).await,
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::{
     Error,
-    auth::Auth,
+    auth::{Auth, Repeatable},
     proof,
     store::{
         proofs::Kind,
@@ -60,16 +60,17 @@ pub(crate) async fn check(
     } else {
         Kind::SecondFactor
     };
-    verify(auth, user_id, &totp, factor, kind).await
+    verify(auth, user_id, &totp, factor, kind, None).await
 }
 
-/// Whether the code is right for the app, confirmed or not.
+/// Whether the code is right for the app, confirmed or not. `call` is what it is shown for.
 pub(crate) async fn verify(
     auth: &Auth,
     user_id: UserId,
     totp: &Totp,
     factor: &Factor,
     kind: Kind,
+    call: Option<&Repeatable>,
 ) -> Result<Proven, Error> {
     let counted = proof::count(auth, user_id, kind).await?;
     let proven = match factor {
@@ -84,7 +85,10 @@ pub(crate) async fn verify(
             unused.then_some(Proven::RecoveryCode(hash))
         }
     };
-    let proven = proven.ok_or(Error::CredentialsInvalid)?;
+    let Some(proven) = proven else {
+        proof::spare_repeated(auth, user_id, kind, counted, call).await?;
+        return Err(Error::CredentialsInvalid);
+    };
     proof::forgive(auth, user_id, kind, counted, true).await?;
     Ok(proven)
 }

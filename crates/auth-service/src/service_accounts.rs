@@ -79,9 +79,10 @@ pub(crate) async fn delete(
     user_id: UserId,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
-    if auth.earlier(call).await?.is_some() {
-        return Ok(());
-    }
+    auth.once(call, end(auth, caller, user_id, call)).await.map(drop)
+}
+
+async fn end(auth: &Auth, caller: &Caller, user_id: UserId, call: Option<&Repeatable>) -> Result<(), Error> {
     get(auth, user_id).await?;
     auth.users.delete_bot(user_id, caller.user_id).await?;
     let now = auth.now();

@@ -15,6 +15,8 @@ pub fn run_all(arguments: &[OsString]) -> Result<()> {
     tools::install()?;
     let all = [OsString::from("--workspace")];
     if !arguments.is_empty() {
+        // The tests from outside start what is built, which those of one package alone do not build anew.
+        run(cargo().args(["build", "--workspace", "--bins"]))?;
         return database::with(|url| tests(arguments, url));
     }
     proto::check()?;

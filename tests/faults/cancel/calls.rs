@@ -149,6 +149,11 @@ impl Call {
         self.policy.authentication == Authentication::Service
     }
 
+    /// Whether each call issues something new.
+    pub fn issues(&self) -> bool {
+        self.idempotency == Idempotency::Issues
+    }
+
     /// The process of five that serves it.
     pub fn process(&self) -> Process {
         match package(&self.method) {

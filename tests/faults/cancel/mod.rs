@@ -26,6 +26,9 @@ const CUTS_MIN: usize = 20;
 /// A cut may fall a little after the call's usual end, too.
 const BEYOND: f64 = 1.2;
 
+/// How many equal calls are at work at once: enough for one to come to its end between another's steps.
+const AT_ONCE: usize = 6;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_given_up_at_any_moment_leaves_nothing_half_done() {
     let mut chance = Chance::of("cancel at any moment");
@@ -50,6 +53,32 @@ async fn a_call_given_up_at_any_moment_leaves_nothing_half_done() {
     stage.tables.nobody_left_in_a_transaction().await;
     eprintln!("{cuts} calls were given up, {answered} were answered before");
     assert!(cuts >= CUTS_MIN, "most calls end before they are given up");
+    assert!(
+        wrong.is_empty(),
+        "{} calls are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// A client that has lost patience repeats its call while the first is at work. What the first changes must not be why the other is
+/// refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_equal_calls_at_once_one_counts_and_all_are_answered() {
+    let mut chance = Chance::of("equal calls at once");
+    let stage = Stage::set(Shape::One).await;
+    let mut wrong = Vec::new();
+    let calls = calls::all();
+    let calls = calls.iter().filter(|call| !call.is_internal() && !call.issues());
+    for call in calls {
+        let model = stage.model(call).await;
+        for _ in 0..rounds() {
+            let ready = call.prepare(&stage.suite, &stage.cast).await;
+            let moments = [(); AT_ONCE].map(|()| chance.moment(model.took.mul_f64(BEYOND)));
+            let found = stage.many(&moments, call, &ready, &model).await;
+            wrong.extend(found.map(|what| format!("{}: {what}", call.path())));
+        }
+    }
     assert!(
         wrong.is_empty(),
         "{} calls are wrong:\n{}",

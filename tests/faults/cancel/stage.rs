@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use prost_reflect::DynamicMessage;
 use tidings_proto_common::v1::Idempotency;
 use tidings_testkit::{Shape, Suite, until_some};
@@ -18,6 +19,8 @@ use crate::cast::Cast;
 
 /// A call that is repeated is answered for good within this.
 pub const REPEAT_LIMIT: Duration = Duration::from_secs(20);
+
+type Answer = Result<DynamicMessage, Status>;
 
 /// The suite, the cast, and its tables.
 pub struct Stage {
@@ -60,19 +63,38 @@ impl Stage {
     /// Makes a call again that was given up, until it is answered for good, and once more. Says what is wrong with the answers, or
     /// with what is there now.
     pub async fn repeat(&self, call: &Call, ready: &Ready, before: &Effect, model: &Model) -> Option<String> {
-        let again = answered(ready).await;
-        let once_more = answered(ready).await;
+        let answers = [answered(ready).await, answered(ready).await];
+        self.judge(call, &answers, before, model).await
+    }
+
+    /// Makes equal calls, one at each of these moments from now on and each until it is answered for good, and says what is wrong with
+    /// the answers, or with what is there now.
+    pub async fn many(&self, moments: &[Duration], call: &Call, ready: &Ready, model: &Model) -> Option<String> {
+        let before = self.tables.settled().await;
+        let calls = moments.iter().map(|moment| async {
+            tokio::time::sleep(*moment).await;
+            answered(ready).await
+        });
+        let answers = join_all(calls).await;
+        self.judge(call, &answers, &before, model).await
+    }
+
+    async fn judge(&self, call: &Call, answers: &[Answer], before: &Effect, model: &Model) -> Option<String> {
+        let mut refusals = answers.iter().filter_map(|answer| answer.as_ref().err());
         let wrong = match call.idempotency {
-            Idempotency::RequestId => match (&again, &once_more) {
-                (Ok(_), Ok(_)) if tells_once(call) => None,
-                (Ok(one), Ok(other)) if one == other => None,
-                (Ok(_), Ok(_)) => Some("the first answer and the second are not the same".to_owned()),
-                (Err(status), _) | (_, Err(status)) => Some(format!("repeated, it is refused with {status:?}")),
+            Idempotency::RequestId => match refusals.next() {
+                Some(status) => Some(format!("repeated, it is refused with {status:?}")),
+                None if tells_once(call)
+                    || answers
+                        .windows(2)
+                        .all(|pair| pair[0].as_ref().ok() == pair[1].as_ref().ok()) =>
+                {
+                    None
+                }
+                None => Some("the answers are not the same".to_owned()),
             },
             // A login session that has ended cannot end itself again.
-            _ => [&again, &once_more]
-                .into_iter()
-                .filter_map(|outcome| outcome.as_ref().err())
+            _ => refusals
                 .find(|status| status.code() != Code::Unauthenticated)
                 .map(|status| format!("repeated, it is refused with {status:?}")),
         };
@@ -107,11 +129,12 @@ impl Stage {
     }
 }
 
-/// Whether a repetition is told something else: a refresh gives a new access token each time, what is shown once is not shown again,
-/// and what was ended before is not counted.
+/// Whether a repetition is told something else: a refresh gives a new access token each time and an upload a new URL, what is shown
+/// once is not shown again, and what was ended before is not counted.
 fn tells_once(call: &Call) -> bool {
     let told = [
         "RefreshToken",
+        "CreateUpload",
         "CreateApiKey",
         "GenerateRecoveryCodes",
         "RevokeUserLoginSessions",
@@ -120,7 +143,7 @@ fn tells_once(call: &Call) -> bool {
 }
 
 /// Makes a call until it is answered for good: others of its kind may still be at work.
-async fn answered(ready: &Ready) -> Result<DynamicMessage, Status> {
+async fn answered(ready: &Ready) -> Answer {
     until_some("an answer for good", REPEAT_LIMIT, || async {
         let outcome = ready.make().await;
         let passes = |status: &Status| {

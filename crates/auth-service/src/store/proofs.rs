@@ -52,17 +52,18 @@ pub(crate) async fn count(
     kind: Kind,
     now: OffsetDateTime,
 ) -> Result<Option<Duration>, Error> {
-    sqlx::query!(
+    // One statement that makes the row or locks it: between two, a right proof could take it away, and this one would not count.
+    let row = sqlx::query_as!(
+        Row,
         "insert into auth.proof_failures (user_id, kind, failure_times, update_time)
          values ($1, $2, '{}', $3)
-         on conflict (user_id, kind) do nothing",
+         on conflict (user_id, kind) do update set update_time = proof_failures.update_time
+         returning failure_times, streak",
         user_id.uuid(),
         kind.name(),
         now,
-    )
-    .execute(&mut *tx)
-    .await?;
-    let mut row = lock(&mut *tx, user_id, kind).await?;
+    );
+    let mut row = row.fetch_one(&mut *tx).await?;
     row.failure_times.retain(|time| *time > now - WINDOW);
     if row.streak >= STREAK_MAX {
         return Ok(Some(STREAK_KEPT_FOR));
@@ -88,23 +89,21 @@ pub(crate) async fn forgive(
 ) -> Result<(), Error> {
     let mut row = lock(&mut *tx, user_id, kind).await?;
     // Postgres keeps microseconds.
-    let same = |time: &OffsetDateTime| (*time - counted).abs() < Duration::milliseconds(1);
+    let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
+    let same = |time: &OffsetDateTime| micros(*time) == micros(counted);
     if let Some(position) = row.failure_times.iter().position(same) {
         row.failure_times.swap_remove(position);
     }
     row.streak = if right { 0 } else { (row.streak - 1).max(0) };
+    if row.streak == 0 && row.failure_times.is_empty() {
+        return forget(tx, user_id, kind).await;
+    }
     store(tx, user_id, kind, &row, now).await
 }
 
 /// Forgets the wrong passwords of an account that has a new one.
 pub(crate) async fn clear_passwords(tx: &mut PgConnection, user_id: UserId) -> Result<(), Error> {
-    sqlx::query!(
-        "delete from auth.proof_failures where user_id = $1 and kind = 'password'",
-        user_id.uuid(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
+    forget(tx, user_id, Kind::Password).await
 }
 
 /// Makes a new start for an account: without its app, or where its owner in a login session, or an operator, has set a new password.
@@ -112,6 +111,17 @@ pub(crate) async fn clear(tx: &mut PgConnection, user_id: UserId) -> Result<(), 
     sqlx::query!("delete from auth.proof_failures where user_id = $1", user_id.uuid())
         .execute(tx)
         .await?;
+    Ok(())
+}
+
+async fn forget(tx: &mut PgConnection, user_id: UserId, kind: Kind) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from auth.proof_failures where user_id = $1 and kind = $2",
+        user_id.uuid(),
+        kind.name(),
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
