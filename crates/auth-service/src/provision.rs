@@ -7,7 +7,7 @@
 
 use secrecy::SecretString;
 use tidings_audit::{self as audit, Event};
-use tidings_db::{Schema, requests, transaction};
+use tidings_db::{Schema, transaction};
 use tidings_ids::UserId;
 use tidings_proto_common::v1::AuditCategory;
 use time::OffsetDateTime;
@@ -16,7 +16,7 @@ use crate::{
     Error, Step,
     account::Username,
     auth::{Auth, Repeatable},
-    registration,
+    registration::{self, Begun},
     store::{
         accounts::{self, NewAccount},
         registrations::{self, State},
@@ -61,7 +61,7 @@ pub(crate) async fn provide(auth: &Auth, newcomer: &Newcomer, call: Option<&Repe
         .unknowable
         .get_or_try_init(async || hash_of_nothing_known(auth).await)
         .await?;
-    let user_id = match begin(auth, &newcomer.username, call).await? {
+    let user_id = match registration::begin(auth, &newcomer.username, call).await? {
         Begun::Open(user_id) => user_id,
         Begun::Done(user_id) => return conclude(auth, user_id).await,
     };
@@ -135,41 +135,6 @@ pub(crate) async fn repeated(auth: &Auth, call: Option<&Repeatable>) -> Result<O
 
 async fn conclude(auth: &Auth, user_id: UserId) -> Result<Provided, Error> {
     Ok(Provided::Yes(registration::conclude(auth, user_id).await?))
-}
-
-enum Begun {
-    Open(UserId),
-    Done(UserId),
-}
-
-/// Stores the intent, or finds that of an earlier call.
-async fn begin(auth: &Auth, username: &Username, call: Option<&Repeatable>) -> Result<Begun, Error> {
-    let now = auth.now();
-    let fresh: UserId = auth.source().new_id();
-    transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        if let Some(call) = call {
-            let outcome = requests::Outcome::id(fresh);
-            match requests::claim(&mut *tx, Schema::Auth, &call.key(), &outcome, now).await? {
-                requests::Claimed::Fresh => {}
-                requests::Claimed::Reused => return Err(Error::RequestIdReused),
-                requests::Claimed::Replay(earlier) => {
-                    let user_id = UserId::from_uuid(earlier.id.unwrap_or_default());
-                    match registrations::state(&mut *tx, user_id).await? {
-                        Some(State::Open) => return Ok(Begun::Open(user_id)),
-                        Some(State::Done) | None => return Ok(Begun::Done(user_id)),
-                        Some(State::Failed) => {
-                            requests::set_outcome(&mut *tx, Schema::Auth, &call.key(), &outcome).await?;
-                        }
-                    }
-                }
-            }
-        }
-        if accounts::username_exists(&mut *tx, username.as_str()).await? {
-            return Err(Error::UsernameTaken);
-        }
-        registrations::insert(&mut *tx, fresh, username.as_str(), now).await?;
-        Ok(Begun::Open(fresh))
-    })
 }
 
 /// Stores the account and closes the intent.

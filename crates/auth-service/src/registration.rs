@@ -105,7 +105,7 @@ pub(crate) async fn register(
     }
     // Hashed before anything is stored, on every path alike; refused for overload, nothing has happened.
     let password_hash = auth.passwords.hash(applicant.password.clone(), auth.source()).await?;
-    let user_id = match begin(auth, &applicant, call).await? {
+    let user_id = match begin(auth, &applicant.username, call).await? {
         Begun::Open(user_id) => user_id,
         Begun::Done(user_id) => return conclude(auth, user_id).await,
     };
@@ -133,7 +133,8 @@ pub(crate) async fn repeated(auth: &Auth, call: Option<&Repeatable>) -> Result<O
     Ok(matches!(state, Some(State::Done) | None).then_some(user_id))
 }
 
-enum Begun {
+/// How far the intent of a call is.
+pub(crate) enum Begun {
     /// The intent is open: ours, or that of an earlier call which has not come to its end.
     Open(UserId),
     /// An earlier call did it all.
@@ -141,9 +142,9 @@ enum Begun {
 }
 
 /// Stores the intent, or finds that of an earlier call.
-async fn begin(auth: &Auth, applicant: &Applicant, call: Option<&Repeatable>) -> Result<Begun, Error> {
+pub(crate) async fn begin(auth: &Auth, username: &Username, call: Option<&Repeatable>) -> Result<Begun, Error> {
     let now = auth.now();
-    let username = applicant.username.as_str();
+    let username = username.as_str();
     let fresh: UserId = auth.source().new_id();
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if let Some(call) = call {

@@ -1,9 +1,8 @@
 //! Another address: proven first, and then true in both services, or in neither.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tidings_auth_service::{Config, CrashPoints, Registration, Step};
+use tidings_auth_service::{Config, Registration, Step};
 use tidings_proto_auth::v1::{ChangeEmailRequest, ChangePasswordRequest, ResetPasswordRequest, VerifyEmailRequest};
 use tonic::Status;
 
@@ -401,27 +400,11 @@ async fn while_the_user_service_is_away_nothing_changes_and_then_all_does() {
     assert_eq!(world.email_here("ada").await.as_deref(), Some(NEW));
 }
 
-/// A world in which whoever comes to the step dies there, until the switch is off.
-async fn crashing_at(step: Step) -> (World, Arc<Mutex<bool>>) {
-    let crash = Arc::new(Mutex::new(true));
-    let asked = Arc::clone(&crash);
-    let points = CrashPoints::new(move |reached| {
-        let ends = *asked.lock() && reached == step;
-        async move { ends }
-    });
-    let world = World::with(|config| Config {
-        crash_points: Some(points),
-        ..config
-    })
-    .await;
-    (world, crash)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_between_the_services_leaves_a_change_that_comes_to_its_end() {
     for step in [Step::EmailProven, Step::UserEmailChanged] {
         for repeats in [false, true] {
-            let (world, crash) = crashing_at(step).await;
+            let (world, crash) = World::crashing_at(step).await;
             let (user_id, session) = ada(&world).await;
             world.change_email(&session, NEW, "").await.expect("asked");
             let (token, request_id) = (world.token_to(NEW, 2).await, world.request_id());
@@ -449,7 +432,7 @@ async fn a_process_that_dies_between_the_services_leaves_a_change_that_comes_to_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_was_proven_goes_before_the_next_one() {
-    let (world, crash) = crashing_at(Step::UserEmailChanged).await;
+    let (world, crash) = World::crashing_at(Step::UserEmailChanged).await;
     let (user_id, session) = ada(&world).await;
     world.change_email(&session, NEW, "").await.expect("asked");
     let token = world.token_to(NEW, 2).await;

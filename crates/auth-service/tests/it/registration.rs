@@ -134,7 +134,7 @@ async fn a_bot_is_made_by_the_first_start_and_found_by_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_whose_making_was_cut_off_is_made_by_the_next_start() {
     for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
-        let (world, crash) = crashing_at(step).await;
+        let (world, crash) = World::crashing_at(step).await;
         assert!(ensure_bot(&world.service, bot()).await.is_err(), "{step:?}");
         *crash.lock() = false;
         let user_id = ensure_bot(&world.service, bot()).await.expect("made");
@@ -301,22 +301,6 @@ async fn of_many_equal_calls_at_once_one_registers_and_all_hear_of_it() {
     assert_eq!(world.count("accounts").await, 1);
 }
 
-/// A world whose registrations end at this step, until they are let through.
-async fn crashing_at(step: Step) -> (World, Arc<Mutex<bool>>) {
-    let crash = Arc::new(Mutex::new(true));
-    let asked = Arc::clone(&crash);
-    let points = CrashPoints::new(move |reached| {
-        let ends = *asked.lock() && reached == step;
-        async move { ends }
-    });
-    let world = World::with(|config| tidings_auth_service::Config {
-        crash_points: Some(points),
-        ..config
-    })
-    .await;
-    (world, crash)
-}
-
 /// Lets the time pass after which what was left open is given up.
 async fn recover(world: &World) {
     world.source.advance(std::time::Duration::from_secs(31));
@@ -326,7 +310,7 @@ async fn recover(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_before_the_credential_is_stored_leaves_neither() {
     for step in [Step::IntentStored, Step::UserCreated] {
-        let (world, crash) = crashing_at(step).await;
+        let (world, crash) = World::crashing_at(step).await;
         world.register("ada").await.expect_err("it crashed");
         recover(&world).await;
         assert!(world.users.named("ada").is_none(), "{step:?}");
@@ -341,7 +325,7 @@ async fn a_crash_before_the_credential_is_stored_leaves_neither() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_after_the_credential_is_stored_leaves_both() {
-    let (world, _) = crashing_at(Step::CredentialStored).await;
+    let (world, _) = World::crashing_at(Step::CredentialStored).await;
     world.register("ada").await.expect_err("it crashed");
     recover(&world).await;
     let (_, user) = world.users.named("ada").expect("created");
@@ -352,7 +336,7 @@ async fn a_crash_after_the_credential_is_stored_leaves_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_crashed_goes_on_when_it_is_repeated() {
     for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
-        let (world, crash) = crashing_at(step).await;
+        let (world, crash) = World::crashing_at(step).await;
         let request = RegisterRequest {
             request_id: world.request_id(),
             ..registration("ada")
@@ -373,7 +357,7 @@ async fn a_call_that_crashed_goes_on_when_it_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_given_up_can_be_made_again_with_its_request_id() {
-    let (world, crash) = crashing_at(Step::UserCreated).await;
+    let (world, crash) = World::crashing_at(Step::UserCreated).await;
     let request = RegisterRequest {
         request_id: world.request_id(),
         ..registration("ada")

@@ -23,10 +23,14 @@ use tidings_proto_user::v1::{
     user_state_service_server::UserStateService, watch_user_states_response::Frame,
 };
 use tidings_rpc::{Problem, Violations};
+use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
 /// No role is called so.
 pub const UNKNOWN_ROLE: &str = "nobodys";
+
+/// The feed is not silent for longer.
+const BEAT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone)]
 pub struct FakeUser {
@@ -55,6 +59,8 @@ pub struct FakeUsers {
     discarded: Arc<Mutex<HashSet<String>>>,
     away: Arc<AtomicBool>,
     feed: Arc<Mutex<Feed>>,
+    /// Wakes the streams of the feed.
+    changed: Arc<watch::Sender<()>>,
     /// Users whom a user is not to act on.
     pub above: Arc<Mutex<HashSet<(String, String)>>>,
 }
@@ -99,6 +105,7 @@ impl FakeUsers {
 
     pub fn go_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+        self.changed.send_replace(());
     }
 
     pub fn get(&self, user_id: &str) -> Option<FakeUser> {
@@ -127,6 +134,7 @@ impl FakeUsers {
         let number = feed.forgotten + i64::try_from(feed.entries.len()).expect("few") + 1;
         user.number = number;
         feed.entries.push(UserState { number, ..entry });
+        self.changed.send_replace(());
     }
 
     /// Suspends a user, with all that follows for tokens.
@@ -152,6 +160,7 @@ impl FakeUsers {
         feed.forgotten += i64::try_from(feed.entries.len()).expect("few");
         feed.entries.clear();
         feed.generation += 1;
+        self.changed.send_replace(());
     }
 
     /// Numbers what is told from here on, as a restored backup does, and ends the streams.
@@ -160,6 +169,7 @@ impl FakeUsers {
         feed.forgotten = number;
         feed.entries.clear();
         feed.generation += 1;
+        self.changed.send_replace(());
         for user in self.users.lock().values_mut() {
             user.number = user.number.min(number);
         }
@@ -429,15 +439,16 @@ impl UserStateService for FakeUsers {
                 after => (after, feed.generation),
             }
         };
-        let users = self.clone();
-        let frames = futures_util::stream::unfold((users, sent, true), move |(users, sent, beat)| async move {
+        let start = (self.clone(), self.changed.subscribe(), sent, true);
+        let frames = futures_util::stream::unfold(start, move |(users, mut changed, sent, beat)| async move {
             if !beat {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                // What has changed is told at once; else there is a heartbeat.
+                let _ = timeout(BEAT, changed.changed()).await;
             }
             let (frame, sent) = users.frame(sent, beat, generation)?;
             Some((
                 frame.map(|frame| WatchUserStatesResponse { frame: Some(frame) }),
-                (users, sent, !beat),
+                (users, changed, sent, !beat),
             ))
         });
         Ok(Response::new(frames.boxed()))

@@ -2,7 +2,8 @@
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use tidings_auth_service::{Config, MIGRATIONS, MailTransport, Registration, Service};
+use parking_lot::Mutex;
+use tidings_auth_service::{Config, CrashPoints, MIGRATIONS, MailTransport, Registration, Service, Step};
 use tidings_authn::{Revocations, Service as Name, ServiceIdentity, SuiteSecret, Verifier, feeds};
 use tidings_db::{Pool, Schema, testing::Database};
 use tidings_ids::{Source, kind};
@@ -51,6 +52,22 @@ impl World {
     pub async fn with(configure: impl FnOnce(Config) -> Config) -> Self {
         let database = Arc::new(Database::create(&[MIGRATIONS]).await);
         Self::on(database, FakeUsers::default(), configure).await
+    }
+
+    /// A service in which whoever comes to the step dies there, until the switch is off.
+    pub async fn crashing_at(step: Step) -> (Self, Arc<Mutex<bool>>) {
+        let crash = Arc::new(Mutex::new(true));
+        let asked = Arc::clone(&crash);
+        let points = CrashPoints::new(move |reached| {
+            let ends = *asked.lock() && reached == step;
+            async move { ends }
+        });
+        let world = Self::with(|config| Config {
+            crash_points: Some(points),
+            ..config
+        })
+        .await;
+        (world, crash)
     }
 
     /// Another node of the same deployment.
@@ -141,9 +158,9 @@ impl World {
         ));
         let users = Arc::clone(&revocations);
         tokio::spawn(async move {
-            while !stop.is_cancelled() {
+            let mut beat = tokio::time::interval(Duration::from_millis(200));
+            while stop.run_until_cancelled(beat.tick()).await.is_some() {
                 users.heard_users();
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
         eventually("the feeds are heard", async || {
