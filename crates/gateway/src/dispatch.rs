@@ -10,7 +10,7 @@ use std::{
 
 use http::{Request, Response};
 use tidings_proto_common::v1::ErrorReason;
-use tidings_rpc::{ClientAddress, Drain, Problem, Stack};
+use tidings_rpc::{Drain, Problem, Stack};
 use tonic::body::Body;
 
 use crate::{
@@ -100,8 +100,7 @@ impl Target {
 /// A call to ourselves, with what a call to another service would have of it.
 fn as_own(mut request: Request<Body>) -> Request<Body> {
     let timeout = request.headers_mut().remove(tidings_rpc::deadline::HEADER);
-    let address = request.extensions().get::<ClientAddress>().copied();
-    let mut headers = headers::for_service(request.headers(), address);
+    let mut headers = headers::for_service(request.headers(), request.extensions());
     headers.remove(tidings_rpc::CLIENT_HEADER);
     if let Some(timeout) = timeout {
         headers.insert(tidings_rpc::deadline::HEADER, timeout);

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method as HttpMethod, Request, Response, StatusCode, Uri, Version, header::CONTENT_TYPE};
 use tidings_proto_common::v1::ErrorReason;
-use tidings_rpc::{ClientAddress, Drain, Peer, Problem, RequestBody, deadline, problem::DOMAIN};
+use tidings_rpc::{Drain, Peer, Problem, RequestBody, deadline, problem::DOMAIN};
 use tonic::{Code, Status, TimeoutExpired, body::Body};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -48,8 +48,7 @@ impl Forward {
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = Uri::from(self.method.path.clone());
         *request.version_mut() = Version::HTTP_2;
-        let address = client.extensions.get::<ClientAddress>().copied();
-        *request.headers_mut() = headers::for_service(&client.headers, address);
+        *request.headers_mut() = headers::for_service(&client.headers, &client.extensions);
         if named.is_some() || !self.method.streams() {
             let timeout = deadline::write(named.unwrap_or(deadline))
                 .try_into()

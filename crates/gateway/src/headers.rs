@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    Extensions, HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT},
 };
 use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress};
@@ -18,9 +18,30 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// that says who calls other than `authorization` stays behind, and so does baggage.
 const PASSED: [HeaderName; 4] = [AUTHORIZATION, CONTENT_TYPE, GRPC_ENCODING, GRPC_ACCEPT_ENCODING];
 
-/// The headers of the call to a service. Several `authorization` headers stay several: the service refuses them, as it
-/// would from a client of its own.
-pub fn for_service(client: &HeaderMap, address: Option<ClientAddress>) -> HeaderMap {
+/// The longest name of a client that goes on to services. Browsers' are about half as long.
+const AGENT_LEN_MAX: usize = 256;
+
+/// What a client calls itself in `user-agent`, as an extension of its request: the header itself is lost where a protocol is
+/// translated. Printable ASCII, at most [`AGENT_LEN_MAX`] of it, and never nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAgent(HeaderValue);
+
+impl ClientAgent {
+    /// What the client calls itself, without what is no printable ASCII. `None` where nothing is left.
+    pub fn of(client: &HeaderMap) -> Option<Self> {
+        let named = client.get(USER_AGENT)?.as_bytes().iter().copied();
+        let printable: Vec<u8> = named.filter(|byte| (b' '..=b'~').contains(byte)).collect();
+        let text = printable.trim_ascii();
+        let text = text.get(..AGENT_LEN_MAX).unwrap_or(text);
+        let value = HeaderValue::from_bytes(text).ok()?;
+        (!value.is_empty()).then_some(Self(value))
+    }
+}
+
+/// The headers of the call to a service, of a client's headers and of what is known of the client otherwise: its
+/// [`ClientAddress`] and its [`ClientAgent`]. Several `authorization` headers stay several: the service refuses them, as it would
+/// from a client of its own.
+pub fn for_service(client: &HeaderMap, known: &Extensions) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(10);
     for name in PASSED {
         for value in client.get_all(&name) {
@@ -28,12 +49,12 @@ pub fn for_service(client: &HeaderMap, address: Option<ClientAddress>) -> Header
         }
     }
     // Under a name of its own: the header itself is the gateway's.
-    if let Some(agent) = client.get(USER_AGENT) {
+    if let Some(ClientAgent(agent)) = known.get() {
         headers.insert(AGENT_HEADER, agent.clone());
     }
     // HTTP/2 proxies of gRPC tell by it whether trailers can be passed on.
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    if let Some(ClientAddress(address)) = address {
+    if let Some(ClientAddress(address)) = known.get() {
         let value = HeaderValue::try_from(address.to_string()).expect("an address is ASCII");
         headers.insert(CLIENT_HEADER, value);
     }
@@ -67,10 +88,10 @@ fn parse(entry: &str) -> Option<IpAddr> {
 mod tests {
     use std::net::IpAddr;
 
-    use http::{HeaderMap, HeaderValue};
+    use http::{Extensions, HeaderMap, HeaderValue};
     use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress, SERVICE_HEADER};
 
-    use super::{client_address, for_service};
+    use super::{ClientAgent, client_address, for_service};
     use crate::Network;
 
     fn address(text: &str) -> IpAddr {
@@ -115,19 +136,39 @@ mod tests {
         client.insert(AGENT_HEADER, HeaderValue::from_static("forged"));
         client.append("authorization", HeaderValue::from_static("Bearer a"));
         client.append("authorization", HeaderValue::from_static("Bearer b"));
-        let headers = for_service(&client, Some(ClientAddress(address("192.0.2.1"))));
+        let mut known = Extensions::new();
+        known.insert(ClientAddress(address("192.0.2.1")));
+        let headers = for_service(&client, &known);
         assert_eq!(headers.get_all("authorization").iter().count(), 2);
         assert_eq!(headers[CLIENT_HEADER], "192.0.2.1");
         assert_eq!(headers.len(), 4, "{headers:?}");
-        assert!(for_service(&client, None).get(CLIENT_HEADER).is_none());
+        assert!(for_service(&client, &Extensions::new()).get(CLIENT_HEADER).is_none());
+    }
+
+    /// What goes on of a client that calls itself this.
+    fn agent(named: &[u8]) -> Option<String> {
+        let mut client = HeaderMap::new();
+        client.insert("user-agent", HeaderValue::from_bytes(named).expect("a header"));
+        let mut known = Extensions::new();
+        if let Some(agent) = ClientAgent::of(&client) {
+            known.insert(agent);
+        }
+        let headers = for_service(&client, &known);
+        assert!(headers.get("user-agent").is_none());
+        let agent = headers.get(AGENT_HEADER)?;
+        Some(agent.to_str().expect("ASCII").to_owned())
     }
 
     #[test]
-    fn what_the_client_calls_itself_goes_on() {
-        let mut client = HeaderMap::new();
-        client.insert("user-agent", HeaderValue::from_static("a browser"));
-        let headers = for_service(&client, None);
-        assert_eq!(headers[AGENT_HEADER], "a browser");
-        assert!(headers.get("user-agent").is_none());
+    fn what_the_client_calls_itself_goes_on_cleaned_and_cut() {
+        assert_eq!(agent(b"a browser/1.0").as_deref(), Some("a browser/1.0"));
+        assert_eq!(
+            agent("\ta br\u{f6}wser\t\u{202e}".as_bytes()).as_deref(),
+            Some("a brwser")
+        );
+        assert_eq!(agent(&[b'x'; 5_000]), Some("x".repeat(256)));
+        assert_eq!(agent(b""), None);
+        assert_eq!(agent("\u{202e} \t".as_bytes()), None);
+        assert_eq!(ClientAgent::of(&HeaderMap::new()), None);
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     catalogue::Method,
     dispatch::{Dispatch, Target},
     forward::is_in_contract,
+    headers::ClientAgent,
     json, sse,
 };
 
@@ -58,6 +59,7 @@ struct Call {
     named: Option<Instant>,
     headers: MetadataMap,
     address: Option<ClientAddress>,
+    agent: Option<ClientAgent>,
 }
 
 impl Connect {
@@ -171,6 +173,7 @@ impl Call {
             named,
             headers: MetadataMap::from_headers(headers),
             address: parts.extensions.get().copied(),
+            agent: parts.extensions.get().cloned(),
         })
     }
 
@@ -197,6 +200,9 @@ impl Call {
         }
         if let Some(address) = self.address {
             request.extensions_mut().insert(address);
+        }
+        if let Some(agent) = &self.agent {
+            request.extensions_mut().insert(agent.clone());
         }
         request
     }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use http::Method;
 use tidings_gateway::Config;
 use tidings_proto_auth::v1::LoginRequest;
-use tidings_rpc::{CLIENT_HEADER, SERVICE_HEADER};
+use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, SERVICE_HEADER};
 
 use crate::{
     calls::{LOGIN, STREAM, framed, request},
@@ -13,9 +13,10 @@ use crate::{
     world::{CLIENT, SHAPES, Settings, Shape, World},
 };
 
-const FORGED: [(&str, &str); 9] = [
+const FORGED: [(&str, &str); 10] = [
     ("x-tidings-service", "forged"),
     ("x-tidings-client", "127.0.0.1"),
+    ("x-tidings-agent", "forged"),
     ("x-tidings-anything", "forged"),
     ("x-user-id", "forged"),
     ("x-internal-role", "admin"),
@@ -59,6 +60,31 @@ async fn headers_that_a_service_could_trust_are_not_the_clients_to_set() {
             let headers: Vec<(&str, &str)> = FORGED.iter().copied().chain([("content-type", kind)]).collect();
             assert_eq!(world.post(LOGIN, &headers, body).await.http, 200);
             assert_clean(&world.seen.take(), kind);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_calls_itself_goes_on_in_every_protocol() {
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        let bearer = world.bearer();
+        let named = [
+            ("user-agent", "browser/1.0"),
+            ("x-tidings-agent", "forged"),
+            ("authorization", bearer.as_str()),
+        ];
+        world.grpc(LOGIN, &named, &LoginRequest::default()).await;
+        assert_eq!(world.seen.take().headers[AGENT_HEADER], "browser/1.0", "gRPC");
+        for (path, kind, body) in [
+            (LOGIN, "application/json", b"{}".to_vec()),
+            (LOGIN, "application/proto", Vec::new()),
+            (LOGIN, "application/grpc-web", framed(0, &[])),
+            (STREAM, "application/connect+json", framed(0, b"{}")),
+        ] {
+            let headers: Vec<(&str, &str)> = named.iter().copied().chain([("content-type", kind)]).collect();
+            assert_eq!(world.post(path, &headers, body).await.http, 200);
+            assert_eq!(world.seen.take().headers[AGENT_HEADER], "browser/1.0", "{kind}");
         }
     }
 }
