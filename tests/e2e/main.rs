@@ -1,5 +1,6 @@
 //! The whole suite from outside, in one process and in five.
 
+mod agents;
 mod architecture;
 mod attacks;
 mod audit;
@@ -12,7 +13,9 @@ mod isolation;
 mod journeys;
 mod matrix;
 mod programs;
+mod protocols;
 mod removal;
 mod revocation;
 mod tokens;
 mod tour;
+mod traces;

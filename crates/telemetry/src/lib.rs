@@ -9,6 +9,7 @@
 
 mod escape;
 mod propagation;
+mod sampling;
 mod traces;
 
 use std::{io, str::FromStr};
@@ -25,7 +26,7 @@ use tracing_subscriber::{
 };
 
 pub use escape::Escaping;
-pub use propagation::{continue_trace, inject, trace_id};
+pub use propagation::{continue_strangers_trace, continue_trace, inject, trace_id};
 pub use traces::Guard;
 
 /// How a process tells what it does.
@@ -40,7 +41,8 @@ pub struct Settings {
     /// Where the OpenTelemetry collector listens for OTLP over gRPC, `http://127.0.0.1:4317`. The standard's further variables
     /// (`OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `OTEL_RESOURCE_ATTRIBUTES`) count too.
     pub otlp_endpoint: Option<String>,
-    /// The share of requests that are traced, 0 to 1, where their caller has not decided it.
+    /// The share of requests that are traced, 0 to 1, where no service of the suite has decided it before. What a stranger asks for
+    /// counts for nothing.
     pub sample_ratio: f64,
 }
 

@@ -5,11 +5,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
     Context,
     propagation::{Extractor, Injector, TextMapPropagator as _},
-    trace::TraceContextExt as _,
+    trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::sampling::NamedByStranger;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -21,15 +23,35 @@ const TRACESTATE_LEN_MAX: usize = 512;
 const TRACEPARENT_LEN: usize = 55;
 const TRACEPARENT_LEN_MAX: usize = 128;
 
-/// Makes `span` a part of the trace that `headers` name. Headers that are missing or malformed are ignored: the span begins a trace.
+/// Makes `span` a part of the trace that `headers` name, and holds to whether the caller records it. The caller is of the suite: for
+/// others there is [`continue_strangers_trace`]. Headers that are missing or malformed are ignored: the span begins a trace.
 ///
 /// Call it before the span is entered for the first time, as its ids are settled then.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    let context = extracted(headers);
     if context.has_active_span() {
         // It fails only when the span is disabled or begun, and then it keeps the ids it has.
         let _ = span.set_parent(context);
     }
+}
+
+/// Makes `span` a part of the trace that a caller from outside names, so that the caller finds it again, and takes nothing but the ids
+/// from there: whether the trace is recorded is decided here, as for a trace that begins here, and `tracestate` is dropped.
+///
+/// Call it before the span is entered for the first time, as its ids are settled then.
+pub fn continue_strangers_trace(span: &Span, headers: &HeaderMap) {
+    let context = extracted(headers);
+    if context.has_active_span() {
+        let named = context.span().span_context().clone();
+        let (trace_id, span_id) = (named.trace_id(), named.span_id());
+        let ids = SpanContext::new(trace_id, span_id, TraceFlags::default(), true, TraceState::default());
+        // As above.
+        let _ = span.set_parent(Context::new().with_remote_span_context(ids).with_value(NamedByStranger));
+    }
+}
+
+fn extracted(headers: &HeaderMap) -> Context {
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers))
 }
 
 /// Writes the trace of the current span into the headers of an outgoing request, in place of any that are there. Outside of a

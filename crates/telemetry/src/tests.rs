@@ -148,13 +148,18 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 /// What a request with these headers would send on.
 fn passed_on(incoming: &HeaderMap) -> HeaderMap {
+    passed_on_by(incoming, continue_trace)
+}
+
+fn passed_on_by(incoming: &HeaderMap, continued: fn(&tracing::Span, &HeaderMap)) -> HeaderMap {
     let mut outgoing = headers(&[("traceparent", "stale")]);
     logged(&settings(Format::Human), || {
         let span = info_span!("rpc");
-        continue_trace(&span, incoming);
+        continued(&span, incoming);
         span.in_scope(|| {
             assert!(trace_id(&span).is_some());
-            inject(&mut outgoing);
+            // Also from within, as SQL is.
+            tracing::info_span!("within").in_scope(|| inject(&mut outgoing));
         });
     });
     outgoing
@@ -174,6 +179,21 @@ fn a_trace_goes_on_without_an_exporter() {
     assert_eq!(&parent[53..], "01", "and the caller's decision to sample holds");
     assert_eq!(outgoing["tracestate"], "vendor=1");
     assert!(!outgoing.contains_key("baggage"));
+}
+
+#[test]
+fn a_stranger_names_a_trace_and_decides_nothing() {
+    for named in [PARENT.to_owned(), format!("{}00", &PARENT[..53])] {
+        let incoming = headers(&[("traceparent", &named), ("tracestate", "vendor=1")]);
+        let outgoing = passed_on_by(&incoming, continue_strangers_trace);
+        let parent = outgoing["traceparent"].to_str().unwrap();
+        assert_eq!(parent[..36], PARENT[..36], "the trace is the same");
+        // Nobody takes traces here, so none is recorded.
+        assert_eq!(&parent[53..], "00", "{named}");
+        assert!(!outgoing.contains_key("tracestate"));
+    }
+    let begun = passed_on_by(&headers(&[("traceparent", "nonsense")]), continue_strangers_trace);
+    assert_eq!(begun["traceparent"].to_str().unwrap().len(), PARENT.len());
 }
 
 #[test]

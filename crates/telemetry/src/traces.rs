@@ -1,12 +1,9 @@
 use std::{fmt, time::Duration};
 
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{Sampler, SdkTracerProvider},
-};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 
-use crate::{Error, Settings};
+use crate::{Error, Settings, sampling::Sampling};
 
 /// How long the process waits at its end for the last spans. The suite's drain is 20 s in all; a collector that is away must not
 /// use it up.
@@ -28,17 +25,14 @@ impl Guard {
         );
         let Some(endpoint) = &settings.otlp_endpoint else {
             // Nothing is recorded for nobody, but every span has its ids, and a decision of the caller is passed on.
-            let provider = builder
-                .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
-                .build();
+            let provider = builder.with_sampler(Sampling::nothing()).build();
             return Ok(Self {
                 provider,
                 is_exporting: false,
             });
         };
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
         let provider = builder
-            .with_sampler(sampler)
+            .with_sampler(Sampling::share(settings.sample_ratio))
             .with_batch_exporter(exporter(endpoint)?)
             .build();
         Ok(Self {

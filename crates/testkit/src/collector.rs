@@ -18,6 +18,8 @@ use tonic::{
 };
 use tower::Service;
 
+use crate::spans::{ExportedSpan, spans_of};
+
 /// An OpenTelemetry collector for traces, as far as a process that exports knows: it takes everything, and keeps it as it came.
 #[derive(Debug)]
 pub struct Collector {
@@ -61,6 +63,16 @@ impl Collector {
     #[must_use]
     pub fn received(&self) -> Vec<Bytes> {
         self.received.lock().clone()
+    }
+
+    /// The spans in all exports so far.
+    ///
+    /// # Panics
+    ///
+    /// When something that came is no export.
+    #[must_use]
+    pub fn spans(&self) -> Vec<ExportedSpan> {
+        self.received().into_iter().flat_map(spans_of).collect()
     }
 
     /// Takes this as if a process had exported it.

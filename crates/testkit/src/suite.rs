@@ -1,10 +1,9 @@
 use std::{
     collections::HashMap,
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -20,68 +19,7 @@ use tokio::{
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{Actor, built, certificates, until};
-
-/// How the suite runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// All services in one process: `tidings all`.
-    One,
-    /// Each service in a process of its own, talking gRPC.
-    Five,
-}
-
-/// A process of the suite, by the service that it runs; `All` in the shape of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Process {
-    /// All services.
-    All,
-    /// Auth.
-    Auth,
-    /// User.
-    User,
-    /// Chat.
-    Chat,
-    /// Message.
-    Message,
-    /// A second process of message, on the same database and folder of attachments, which no other process calls.
-    SecondMessage,
-    /// The gateway.
-    Gateway,
-}
-
-impl Process {
-    /// The command of `tidings` that runs it.
-    #[must_use]
-    pub const fn command(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Auth => "auth",
-            Self::User => "user",
-            Self::Chat => "chat",
-            Self::Message | Self::SecondMessage => "message",
-            Self::Gateway => "gateway",
-        }
-    }
-
-    /// Its name among the processes of a suite.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SecondMessage => "second-message",
-            other => other.command(),
-        }
-    }
-
-    /// The processes of a shape, those first that others call.
-    #[must_use]
-    pub const fn of(shape: Shape) -> &'static [Self] {
-        match shape {
-            Shape::One => &[Self::All],
-            Shape::Five => &[Self::User, Self::Auth, Self::Message, Self::Chat, Self::Gateway],
-        }
-    }
-}
+use crate::{Actor, Process, Shape, built, certificates, free_address, until};
 
 /// A start takes a second; a machine that is compiling beside it takes longer.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -197,6 +135,12 @@ impl Suite {
                 .collect(),
             secured: false,
         }
+    }
+
+    /// Has the processes that are started from now on take this setting, by the name of its environment variable, in place of the one
+    /// before.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
     }
 
     /// Its database, for what a test looks at or does from outside.
@@ -443,27 +387,4 @@ fn channel_to(address: SocketAddr) -> Channel {
         .connect_timeout(Duration::from_secs(2))
         .tcp_nodelay(true)
         .connect_lazy()
-}
-
-/// A port that nobody listens on, below those that the system gives to connections on their way out (32,768 and up on Linux): one
-/// of those could be taken before the suite listens on it. Each is handed out once, and processes begin at different ones.
-///
-/// # Panics
-///
-/// When all are taken.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = 20_000;
-    const COUNT: u32 = 12_000;
-    let begin = std::process::id().wrapping_mul(97);
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(number < COUNT, "all ports are taken");
-        let port = FIRST + begin.wrapping_add(number) % COUNT;
-        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 32,000")));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
 }

@@ -10,6 +10,8 @@ mod samples;
 mod spoofed;
 mod wire;
 
+pub use wire::path;
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -21,7 +21,10 @@ pub struct TelemetryArgs {
     #[arg(long, env = "TIDINGS_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
 
-    /// The share of requests that are traced, from 0 to 1, where their caller has not decided it
+    /// The share of requests that are traced, from 0 to 1
+    ///
+    /// The gateway decides it for all that a request leads to, whatever the client asks for; the id that a client gives its trace
+    /// is kept.
     #[arg(long, env = "TIDINGS_TRACE_RATIO", value_name = "SHARE", default_value_t = 1.0)]
     trace_ratio: f64,
 }
