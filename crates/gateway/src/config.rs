@@ -12,6 +12,8 @@ pub struct Config {
     /// directly: then no header says where a call comes from. Behind a proxy that is not named here all clients share one
     /// rate limit.
     pub trusted_proxies: Vec<Network>,
+    /// What browsers are told of TLS to this host, in `strict-transport-security`; they heed it only over TLS. `None` says nothing.
+    pub transport_security: Option<HeaderValue>,
     /// Whether reflection is offered, showing the public RPCs.
     pub reflection: bool,
     /// Whether `/` is a page to try it with.
@@ -29,6 +31,7 @@ impl Default for Config {
         Self {
             cors: Cors::Off,
             trusted_proxies: Vec::new(),
+            transport_security: None,
             reflection: false,
             web: false,
             registration_mode: RegistrationMode::Open,

@@ -7,10 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use http::{
-    HeaderMap, HeaderValue, Request, Response, Version,
-    header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
-};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_gateway::v1::gateway_service_server::GatewayServiceServer;
 use tidings_rpc::{App, ClientAddress, Environment, Health, Problem};
@@ -23,11 +20,12 @@ use tracing::{Instrument as _, Span, field};
 use crate::{
     Config, DESCRIPTORS, InvalidDescriptors, Upstreams,
     admission::{Admission, Admitted},
+    browser_headers,
     catalogue::Catalogue,
     connect::{self, Connect},
     cors,
     dispatch::Dispatch,
-    headers,
+    headers::{self, ClientAgent},
     info::Info,
     jwks::Jwks,
     media,
@@ -48,6 +46,7 @@ pub struct Gateway {
 struct Shared {
     environment: Environment,
     trusted_proxies: Vec<Network>,
+    transport_security: Option<HeaderValue>,
     dispatch: Arc<Dispatch>,
     admission: Arc<Admission>,
     connect: Connect,
@@ -98,6 +97,7 @@ impl Gateway {
         let shared = Shared {
             environment: environment.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            transport_security: config.transport_security.clone(),
             connect: Connect::new(Arc::clone(&dispatch), Arc::clone(&admission)),
             pages: Pages::new(serving.clone(), Jwks::new(upstreams.auth.clone()), config.web),
             dispatch,
@@ -133,10 +133,13 @@ impl Gateway {
     }
 
     async fn serve(self, mut request: Request<Body>) -> Response<Body> {
-        // Where the call comes from, once, for all that asks for it later.
+        // Where the call comes from and in whose words, once, for all that asks for it later.
         if let Some(ClientAddress(connection)) = request.extensions().get().copied() {
             let client = headers::client_address(connection, request.headers(), &self.shared.trusted_proxies);
             request.extensions_mut().insert(ClientAddress(client));
+        }
+        if let Some(agent) = ClientAgent::of(request.headers()) {
+            request.extensions_mut().insert(agent);
         }
         if is_grpc(request.headers()) {
             // The one protocol that browsers cannot speak, and the one that most calls come in.
@@ -196,19 +199,13 @@ impl Shared {
             };
         }
         let path = request.uri().path();
-        let mut response = if path.starts_with(media::PREFIX) {
+        if path.starts_with(media::PREFIX) {
             media::serve(&self.upstreams, &self.admission, request).await
         } else if let Some(page) = self.pages.get(request.method(), path).await {
             page
         } else {
             self.connect.serve(request).await
-        };
-        let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers
-            .entry(CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
-        response
+        }
     }
 }
 
@@ -241,13 +238,15 @@ impl Service<Request<Body>> for Gateway {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let gateway = self.clone();
+        let shared = Arc::clone(&self.shared);
         let is_grpc = is_grpc(request.headers());
-        // The span continues the client's trace, and calls to services continue the span. The service writes the call's log line.
+        // The span has the client's trace, whether it is recorded is decided here, and calls to services continue the span. The
+        // service writes the call's log line.
         let span = tracing::info_span!("gateway", path = field::Empty, otel.kind = "server");
-        tidings_telemetry::continue_trace(&span, request.headers());
+        tidings_telemetry::continue_strangers_trace(&span, request.headers());
         let served = AssertUnwindSafe(gateway.serve(request).instrument(span)).catch_unwind();
         Box::pin(async move {
-            Ok(served.await.unwrap_or_else(|_panic| {
+            let mut response = served.await.unwrap_or_else(|_panic| {
                 // The panic hook has logged where.
                 let status = Status::from(Problem::new(ErrorReason::Internal));
                 if is_grpc {
@@ -255,7 +254,11 @@ impl Service<Request<Body>> for Gateway {
                 } else {
                     connect::error::response(&status)
                 }
-            }))
+            });
+            if !is_grpc {
+                browser_headers::set(response.headers_mut(), shared.transport_security.as_ref());
+            }
+            Ok(response)
         })
     }
 }

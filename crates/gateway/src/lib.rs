@@ -29,6 +29,7 @@
 //! | `media` | uploads and downloads, which are plain HTTP |
 //! | `info`, `upstreams` | `GatewayService`, and whether the services serve |
 //! | `pages` | `/healthz`, the JWKS, the page to try it |
+//! | `cors`, `browser_headers` | which pages may call, and what browsers are told about every answer |
 //!
 //! # Adding an RPC
 //!
@@ -39,6 +40,7 @@
 
 mod admission;
 mod body;
+mod browser_headers;
 mod catalogue;
 mod config;
 mod connect;

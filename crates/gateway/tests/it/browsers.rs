@@ -2,7 +2,7 @@ use http::{HeaderValue, Method};
 use tidings_gateway::{Config, Cors};
 
 use crate::{
-    calls::{Answer, LOGIN, request},
+    calls::{Answer, LOGIN, STREAM, framed, request},
     world::{Settings, Shape, World},
 };
 
@@ -48,6 +48,63 @@ async fn no_page_may_call_unless_it_is_named() {
     );
     assert_eq!(allowed(&preflight(&named, "https://evil.example.org").await), None);
     assert_eq!(allowed(&preflight(&named, "null").await), None);
+}
+
+/// What browsers are told about every answer, beside what it is.
+fn assert_guarded(answer: &Answer, what: &str) {
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{what}");
+    assert_eq!(answer.headers["referrer-policy"], "no-referrer", "{what}");
+    assert_eq!(
+        answer.headers["strict-transport-security"], "max-age=31536000",
+        "{what}"
+    );
+    assert_eq!(answer.headers["cache-control"], "no-store", "{what}");
+    let policy = answer.headers["content-security-policy"].to_str().expect("ASCII");
+    for directive in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(directive), "{what}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_not_run_guessed_at_framed_or_kept_by_browsers() {
+    let mut settings = Settings::new(Shape::Local);
+    settings.config.transport_security = Some(HeaderValue::from_static("max-age=31536000"));
+    let world = World::with(settings).await;
+    let bearer = world.bearer();
+    for (path, kind, body) in [
+        (LOGIN, "application/json", b"{}".to_vec()),
+        (LOGIN, "application/json", b"nonsense".to_vec()),
+        (LOGIN, "application/json", br#"{"identifier":"wrong"}"#.to_vec()),
+        (LOGIN, "application/json", br#"{"identifier":"panic"}"#.to_vec()),
+        (LOGIN, "application/proto", Vec::new()),
+        (LOGIN, "application/grpc-web", framed(0, &[])),
+        (LOGIN, "text/html", b"<script>".to_vec()),
+        (STREAM, "application/connect+json", framed(0, b"{}")),
+        ("/nowhere", "application/json", b"{}".to_vec()),
+    ] {
+        let headers = [("content-type", kind), ("authorization", bearer.as_str())];
+        let answer = world.post(path, &headers, body).await;
+        assert_guarded(&answer, &format!("{path} as {kind}: {answer:?}"));
+    }
+    let events = [
+        ("content-type", "application/json"),
+        ("accept", "text/event-stream"),
+        ("authorization", bearer.as_str()),
+    ];
+    assert_guarded(&world.post(STREAM, &events, "{}").await, "events");
+    for path in ["/", "/healthz", "/media/none"] {
+        assert_guarded(&world.send(request(Method::GET, path, &[], "")).await, path);
+    }
+    let trace = world
+        .send(request(Method::TRACE, LOGIN, &[("x-secret", "x")], ""))
+        .await;
+    assert_eq!(trace.http, 405);
+    assert_guarded(&trace, "TRACE");
+    assert_guarded(&preflight(&world, "https://chat.example.org").await, "a preflight");
+
+    let quiet = World::new(Shape::Local).await;
+    let answer = quiet.json(LOGIN, "{}").await;
+    assert!(!answer.headers.contains_key("strict-transport-security"));
 }
 
 #[tokio::test]
