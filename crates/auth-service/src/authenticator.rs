@@ -11,10 +11,11 @@ use time::OffsetDateTime;
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    proof,
+    notice, proof,
     second_factor::{self, Factor, Proven},
     store::{
         accounts,
+        mails::Notice,
         proofs::Kind,
         recovery_codes,
         totps::{self, Totp},
@@ -83,8 +84,11 @@ async fn confirm_now(auth: &Auth, user_id: UserId, code: SecretString, call: Opt
         if !totps::confirm(&mut *tx, user_id, &waiting.sealed_secret, step, now).await? {
             return Err(Error::StateUnsuitable);
         }
-        record(auth, &mut *tx, "auth.confirm_totp", user_id, call).await
-    })
+        record(auth, &mut *tx, "auth.confirm_totp", user_id, call).await?;
+        notice::enqueue(auth, &mut *tx, user_id, Notice::TotpConfirmed).await
+    })?;
+    auth.wake.mails.notify_one();
+    Ok(())
 }
 
 /// Takes the caller's own app away, and the recovery codes with it.
@@ -135,11 +139,18 @@ async fn remove_from(
                 accounts::lock(&mut *tx, user_id).await?.ok_or(Error::NotFound)?;
             }
         }
-        if totps::remove(&mut *tx, user_id).await? {
+        let removed = totps::remove(&mut *tx, user_id).await?;
+        if removed.is_some() {
             record(auth, &mut *tx, "auth.remove_totp", user_id, call).await?;
         }
+        // One that was never confirmed counted for nothing.
+        if removed == Some(true) {
+            notice::enqueue(auth, &mut *tx, user_id, Notice::TotpRemoved).await?;
+        }
         Ok(())
-    })
+    })?;
+    auth.wake.mails.notify_one();
+    Ok(())
 }
 
 /// New recovery codes in place of the old ones. None where the call repeats an earlier one: they are shown once.
@@ -174,8 +185,10 @@ async fn generate(
         }
         recovery_codes::replace(&mut *tx, user_id, &hashes, now).await?;
         record(auth, &mut *tx, "auth.generate_recovery_codes", user_id, call).await?;
+        notice::enqueue(auth, &mut *tx, user_id, Notice::RecoveryCodesGenerated).await?;
         Ok(true)
     })?;
+    auth.wake.mails.notify_one();
     Ok(if fresh { codes.into() } else { Vec::new() })
 }
 

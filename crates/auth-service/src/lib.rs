@@ -12,6 +12,7 @@
 //! | [`provision`] | accounts that nobody registers |
 //! | [`refresh_tree`] | which refresh token works, and what the others mean (pure) |
 //! | [`recovery`], [`mail`] | mailed tokens, the outbox, how mails leave |
+//! | [`notice`] | what an account's owner is told has happened to it |
 //! | [`password_change`], [`email_change`] | another password; another address, in two services or in neither |
 //! | [`second_factor`], [`authenticator`], [`totp`] | codes that a login asks for besides the password, and how they are set up |
 //! | [`proof`], [`credential`] | who is at an open device; what a user can prove their identity by |
@@ -51,6 +52,7 @@ mod introspect;
 mod login;
 mod login_sessions;
 mod mail;
+mod notice;
 mod operator;
 mod password;
 mod password_change;

@@ -9,9 +9,10 @@ use tidings_rpc::Violations;
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    blocklist, login, proof, standing,
+    blocklist, login, notice, proof, standing,
     store::{
         accounts::{self, Account},
+        mails::Notice,
         proofs, service_accounts,
         sessions::{EndReason, Which},
         tokens::{self, Purpose},
@@ -80,11 +81,11 @@ pub(crate) fn permit_for(account: &Account, new: &SecretString) -> Result<(), Er
     }
 }
 
-/// The name of what was done, where no RPC is behind it.
-fn action(reason: EndReason) -> &'static str {
+/// The name of what was done, where no RPC is behind it, and what the account's owner is told.
+fn action(reason: EndReason) -> (&'static str, Notice) {
     match reason {
-        EndReason::PasswordSet => "auth.set_password",
-        _ => "auth.change_password",
+        EndReason::PasswordSet => ("auth.set_password", Notice::PasswordSet),
+        _ => ("auth.change_password", Notice::PasswordChanged),
     }
 }
 
@@ -99,6 +100,7 @@ async fn replace(
 ) -> Result<(), Error> {
     permit_for(account, &new)?;
     let user_id = account.user_id;
+    let (action, notice) = action(reason);
     let password_hash = auth.passwords.hash(new, auth.source()).await?;
     let now = auth.now();
     let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
@@ -116,13 +118,15 @@ async fn replace(
             tokens::spend(&mut *tx, user_id, purpose).await?;
         }
         let (ended, statement) = login::end_in(&mut *tx, user_id, which, reason, now).await?;
-        let event = trail::event(auth, action(reason)).subject(user_id);
+        let event = trail::event(auth, action).subject(user_id);
         let event = event.subjects(ended.iter().copied()).request(trail::request_id(call));
         trail::record(&mut *tx, &event).await?;
+        notice::enqueue(auth, &mut *tx, user_id, notice).await?;
         Ok(Some((ended, statement)))
     })?;
     if let Some((ended, statement)) = done {
         auth.announce_ended(&ended);
+        auth.wake.mails.notify_one();
         standing::tell_soon(auth, statement).await;
     }
     Ok(())

@@ -11,12 +11,12 @@ use tidings_ids::{EmailChangeId, UserId};
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    email_change, login, password_change,
+    email_change, login, notice, password_change,
     refresh_tree::{TokenHash, sha256},
     registration, standing,
     store::{
         accounts, claims,
-        mails::{self, About},
+        mails::{self, About, Notice},
         sessions::{EndReason, Which},
         tokens::{self, Owner, Purpose},
     },
@@ -74,12 +74,13 @@ pub(crate) async fn enqueue_change(
     enqueue_about(auth, tx, kind, email_key, About::Change(change_id)).await
 }
 
-async fn enqueue_about(
+/// The same about whatever it may be.
+pub(crate) async fn enqueue_about(
     auth: &Auth,
     tx: &mut sqlx::PgConnection,
     kind: mails::Kind,
     email_key: &str,
-    about: About,
+    about: About<'_>,
 ) -> Result<(), Error> {
     let now = auth.now();
     if mails::count(&mut *tx, kind, email_key, now).await? {
@@ -128,10 +129,12 @@ async fn reset(
         let (ended, statement) = login::end_in(&mut *tx, user_id, Which::All, EndReason::PasswordReset, now).await?;
         let event = trail::event_by(auth, "auth.reset_password", user_id, None).request(trail::request_id(call));
         trail::record(&mut *tx, &event.subjects(ended.iter().copied())).await?;
+        notice::enqueue(auth, &mut *tx, user_id, Notice::PasswordReset).await?;
         Ok(Some((ended, statement)))
     })?;
     if let Some((ended, statement)) = done {
         auth.announce_ended(&ended);
+        auth.wake.mails.notify_one();
         standing::tell_soon(auth, statement).await;
         auth.wake.upkeep.notify_one();
     }

@@ -24,7 +24,7 @@ use crate::{
         accounts,
         claims::{self, Pending},
         email_changes,
-        mails::{self, Kind, Mail},
+        mails::{self, Kind, Mail, Notice},
         tokens::{self, NewToken, Purpose},
     },
 };
@@ -114,6 +114,9 @@ const CONFIRMED_AT_ONCE: usize = 8;
 /// The mail's text and whom it goes to: the address as the account has it, never as a request spelt it.
 async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, Error> {
     let public_url = &auth.config.public_url;
+    if let Kind::Notice(notice) = mail.kind {
+        return compose_notice(auth, mail, notice).await;
+    }
     if let Some(change_id) = mail.change_id {
         return compose_change(auth, mail, change_id).await;
     }
@@ -141,11 +144,26 @@ async fn compose(auth: &Auth, mail: &Mail) -> Result<Option<(String, Letter)>, E
             text::reset_password(public_url, &account.username, &token)
         }
         Kind::AddressInUse if account.active => text::address_in_use(public_url, &account.username),
-        Kind::ResetPassword | Kind::VerifyEmail | Kind::AddressInUse | Kind::ChangeEmail | Kind::EmailChangeNotice => {
-            return Ok(None);
-        }
+        Kind::ResetPassword
+        | Kind::VerifyEmail
+        | Kind::AddressInUse
+        | Kind::ChangeEmail
+        | Kind::EmailChangeNotice
+        | Kind::Notice(_) => return Ok(None),
     };
     Ok(Some((address, letter)))
+}
+
+/// Word of what has happened, to the address that the account had then; of an account that is gone there is none.
+async fn compose_notice(auth: &Auth, mail: &Mail, notice: Notice) -> Result<Option<(String, Letter)>, Error> {
+    let (Some(user_id), Some(address)) = (mail.user_id, mail.address.clone()) else {
+        return Ok(None);
+    };
+    let account = accounts::get(&auth.pool, user_id).await?;
+    Ok(account.map(|account| {
+        let letter = text::notice(&auth.config.public_url, &account.username, notice, mail.create_time);
+        (address, letter)
+    }))
 }
 
 /// A mail with a token for each account that it is about and that waits for a proof: the one whose registration it

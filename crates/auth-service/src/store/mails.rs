@@ -14,6 +14,22 @@ pub(crate) enum Kind {
     ChangeEmail,
     /// To the address that the account has meanwhile.
     EmailChangeNotice,
+    Notice(Notice),
+}
+
+/// What has happened to an account, of which its owner is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// By somebody who knew the old one.
+    PasswordChanged,
+    /// By a mailed token.
+    PasswordReset,
+    /// By an operator.
+    PasswordSet,
+    TotpConfirmed,
+    /// By its owner, or by an operator.
+    TotpRemoved,
+    RecoveryCodesGenerated,
 }
 
 impl Kind {
@@ -24,6 +40,12 @@ impl Kind {
             Self::AddressInUse => "address_in_use",
             Self::ChangeEmail => "change_email",
             Self::EmailChangeNotice => "email_change_notice",
+            Self::Notice(Notice::PasswordChanged) => "password_changed",
+            Self::Notice(Notice::PasswordReset) => "password_reset",
+            Self::Notice(Notice::PasswordSet) => "password_set",
+            Self::Notice(Notice::TotpConfirmed) => "totp_confirmed",
+            Self::Notice(Notice::TotpRemoved) => "totp_removed",
+            Self::Notice(Notice::RecoveryCodesGenerated) => "recovery_codes_generated",
         }
     }
 }
@@ -36,6 +58,12 @@ impl From<String> for Kind {
             "verify_email" => Self::VerifyEmail,
             "change_email" => Self::ChangeEmail,
             "email_change_notice" => Self::EmailChangeNotice,
+            "password_changed" => Self::Notice(Notice::PasswordChanged),
+            "password_reset" => Self::Notice(Notice::PasswordReset),
+            "password_set" => Self::Notice(Notice::PasswordSet),
+            "totp_confirmed" => Self::Notice(Notice::TotpConfirmed),
+            "totp_removed" => Self::Notice(Notice::TotpRemoved),
+            "recovery_codes_generated" => Self::Notice(Notice::RecoveryCodesGenerated),
             _ => Self::AddressInUse,
         }
     }
@@ -47,12 +75,15 @@ pub(crate) struct Mail {
     pub mail_id: MailId,
     pub kind: Kind,
     pub email_key: String,
-    /// The account whose registration the mail is about; none for a mail that was asked for by address.
+    /// The account that a notice is about, or whose registration the mail is; none for a mail that was asked for by address.
     pub user_id: Option<UserId>,
+    /// Where a notice goes.
+    pub address: Option<String>,
     /// The change of address that it is about, if it is about one.
     pub change_id: Option<EmailChangeId>,
     /// The attempts that were begun, this one included.
     pub attempts: i32,
+    pub create_time: OffsetDateTime,
 }
 
 /// Mails of one kind that an address gets in an hour (`reliability.md` A55).
@@ -101,12 +132,17 @@ pub(crate) async fn count(
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum About {
+pub(crate) enum About<'a> {
     /// Whatever account has the address when it is sent.
     Address,
     /// The registration of this user.
     Registration(UserId),
     Change(EmailChangeId),
+    /// What has happened to the account of this user, whose address it goes to.
+    Account {
+        user_id: UserId,
+        address: &'a str,
+    },
 }
 
 pub(crate) async fn insert(
@@ -114,22 +150,24 @@ pub(crate) async fn insert(
     mail_id: MailId,
     kind: Kind,
     email_key: &str,
-    about: About,
+    about: About<'_>,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    let (user_id, change_id) = match about {
-        About::Address => (None, None),
-        About::Registration(user_id) => (Some(user_id.uuid()), None),
-        About::Change(change_id) => (None, Some(change_id.uuid())),
+    let (user_id, change_id, address) = match about {
+        About::Address => (None, None, None),
+        About::Registration(user_id) => (Some(user_id.uuid()), None, None),
+        About::Change(change_id) => (None, Some(change_id.uuid()), None),
+        About::Account { user_id, address } => (Some(user_id.uuid()), None, Some(address)),
     };
     sqlx::query!(
-        "insert into auth.mails (mail_id, kind, email_key, user_id, change_id, next_attempt_time, create_time)
-         values ($1, $2, $3, $4, $5, $6, $6)",
+        "insert into auth.mails (mail_id, kind, email_key, user_id, change_id, address, next_attempt_time, create_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $7)",
         mail_id.uuid(),
         kind.name(),
         email_key,
         user_id,
         change_id,
+        address,
         now,
     )
     .execute(tx)
@@ -156,7 +194,7 @@ pub(crate) async fn take<'e>(
              limit $2
              for update skip locked
          ))
-         returning mail_id, kind, email_key, user_id, change_id, attempts",
+         returning mail_id, kind, email_key, user_id, change_id, address, attempts, create_time",
         now,
         limit,
         lease_end,

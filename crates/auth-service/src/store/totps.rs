@@ -92,10 +92,14 @@ pub(crate) async fn spend(tx: &mut PgConnection, user_id: UserId, step: i64) -> 
     Ok(spent.execute(tx).await?.rows_affected() == 1)
 }
 
-/// Removes the app and the recovery codes with it, and makes a new start in counting wrong proofs. False where there was none.
-pub(crate) async fn remove(tx: &mut PgConnection, user_id: UserId) -> Result<bool, Error> {
-    let removed = sqlx::query!("delete from auth.totps where user_id = $1", user_id.uuid());
-    let removed = removed.execute(&mut *tx).await?.rows_affected() == 1;
+/// Removes the app and the recovery codes with it, and makes a new start in counting wrong proofs. Whether it was confirmed;
+/// `None` where there was none.
+pub(crate) async fn remove(tx: &mut PgConnection, user_id: UserId) -> Result<Option<bool>, Error> {
+    let removed = sqlx::query_scalar!(
+        r#"delete from auth.totps where user_id = $1 returning confirm_time is not null as "confirmed!""#,
+        user_id.uuid(),
+    );
+    let removed = removed.fetch_optional(&mut *tx).await?;
     super::proofs::clear(tx, user_id).await?;
     Ok(removed)
 }

@@ -12,6 +12,7 @@ mod issuer;
 mod login;
 mod login_sessions;
 mod mail;
+mod notices;
 #[expect(dead_code, reason = "the benchmark uses more of it")]
 mod pairs;
 mod passwords;

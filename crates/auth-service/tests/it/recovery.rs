@@ -23,7 +23,7 @@ impl World {
         ))
     }
 
-    async fn reset(&self, token: &str, new_password: &str, request_id: &str) -> Result<(), Status> {
+    pub async fn reset(&self, token: &str, new_password: &str, request_id: &str) -> Result<(), Status> {
         let request = ResetPasswordRequest {
             token: token.to_owned(),
             new_password: new_password.to_owned(),

@@ -268,9 +268,15 @@ impl World {
         read(&folder)
     }
 
-    /// The token in the newest mail, once there are so many mails.
+    /// The token in the newest mail that brings one, once there are so many of these.
     pub async fn token_of_mail(&self, count: usize) -> String {
-        token(self.mails(count).await.last().expect("one at least"))
+        let folder = self.mails.path().to_owned();
+        let bringing = || {
+            let mails = read(&folder).into_iter();
+            mails.filter(|mail| mail.contains("token=")).collect::<Vec<_>>()
+        };
+        eventually("the tokens are mailed", async || bringing().len() >= count).await;
+        token(bringing().last().expect("one at least"))
     }
 
     /// How many rows a table of the service has.

@@ -15,7 +15,7 @@ use crate::world::{World, bearing, reason};
 const NEW_PASSWORD: &str = "another horse battery";
 
 impl World {
-    async fn change_password(
+    pub async fn change_password(
         &self,
         access_token: &str,
         current: &str,
@@ -32,7 +32,13 @@ impl World {
         answer.map(|_| ())
     }
 
-    async fn set_password(&self, access_token: &str, user_id: &str, new: &str, request_id: &str) -> Result<(), Status> {
+    pub async fn set_password(
+        &self,
+        access_token: &str,
+        user_id: &str,
+        new: &str,
+        request_id: &str,
+    ) -> Result<(), Status> {
         let request = SetPasswordRequest {
             user_id: user_id.to_owned(),
             new_password: new.to_owned(),

@@ -107,16 +107,19 @@ async fn the_owner_removes_an_app_by_password_code_or_recovery_code() {
         recovery_code: recovery_code.to_owned(),
         ..Default::default()
     };
-    assert_eq!(refusal(world.remove(token, by("", "", "")).await), "STEP_UP_REQUIRED");
+    assert_eq!(
+        refusal(world.remove_totp(token, by("", "", "")).await),
+        "STEP_UP_REQUIRED"
+    );
     for wrong in [
         by("a wrong password", "", ""),
         by("", &app.wrong_code(&world), ""),
         by("", "", "aaaa-aaaa-aaaa-aaaa"),
     ] {
-        assert_eq!(refusal(world.remove(token, wrong).await), "CREDENTIALS_INVALID");
+        assert_eq!(refusal(world.remove_totp(token, wrong).await), "CREDENTIALS_INVALID");
     }
     let both = by(PASSWORD, &app.code(&world), "");
-    assert_eq!(refusal(world.remove(token, both).await), "FIELD_INVALID");
+    assert_eq!(refusal(world.remove_totp(token, both).await), "FIELD_INVALID");
     assert_eq!(
         refusal(world.login("ada").await),
         "SECOND_FACTOR_REQUIRED",
@@ -127,21 +130,24 @@ async fn the_owner_removes_an_app_by_password_code_or_recovery_code() {
         request_id: world.request_id(),
         ..by("", &app.code(&world), "")
     };
-    world.remove(token, request.clone()).await.expect("by a code");
-    world.remove(token, request).await.expect("repeated");
+    world.remove_totp(token, request.clone()).await.expect("by a code");
+    world.remove_totp(token, request).await.expect("repeated");
     world.login("ada").await.expect("the password alone");
-    world.remove(token, by(PASSWORD, "", "")).await.expect("there is none");
+    world
+        .remove_totp(token, by(PASSWORD, "", ""))
+        .await
+        .expect("there is none");
 
     world.set_up_app(token).await;
     let codes = world.new_codes(token).await;
     world
-        .remove(token, by("", "", &codes[0]))
+        .remove_totp(token, by("", "", &codes[0]))
         .await
         .expect("by a recovery code");
     assert_eq!(world.count("recovery_codes").await, 0, "they go with it");
     world.set_up_app(token).await;
     world
-        .remove(token, by(PASSWORD, "", ""))
+        .remove_totp(token, by(PASSWORD, "", ""))
         .await
         .expect("by the password");
     world.login("ada").await.expect("the password alone");
@@ -160,26 +166,29 @@ async fn an_operator_removes_anothers_app_within_rank_and_permission() {
     let absent = world.source.new_id::<tidings_ids::kind::User>().to_string();
     for target in [&ada_id, &absent] {
         assert_eq!(
-            refusal(world.remove(&eve.access_token, of(target)).await),
+            refusal(world.remove_totp(&eve.access_token, of(target)).await),
             "PERMISSION_MISSING"
         );
     }
-    assert_eq!(refusal(world.remove(&operator, of(&absent)).await), "NOT_FOUND");
-    assert_eq!(refusal(world.remove(&operator, of("no id")).await), "FIELD_INVALID");
+    assert_eq!(refusal(world.remove_totp(&operator, of(&absent)).await), "NOT_FOUND");
+    assert_eq!(
+        refusal(world.remove_totp(&operator, of("no id")).await),
+        "FIELD_INVALID"
+    );
     let pair = (operator_id.clone(), ada_id.clone());
     world.users.above.lock().insert(pair.clone());
-    assert_eq!(refusal(world.remove(&operator, of(&ada_id)).await), "RANK_TOO_LOW");
+    assert_eq!(refusal(world.remove_totp(&operator, of(&ada_id)).await), "RANK_TOO_LOW");
     world.users.above.lock().remove(&pair);
     assert_eq!(
         refusal(world.login("ada").await),
         "SECOND_FACTOR_REQUIRED",
         "nothing was removed"
     );
-    world.remove(&operator, of(&ada_id)).await.expect("removed");
+    world.remove_totp(&operator, of(&ada_id)).await.expect("removed");
     world.login("ada").await.expect("the password alone");
     // Of oneself an operator too needs a proof.
     assert_eq!(
-        refusal(world.remove(&operator, of(&operator_id)).await),
+        refusal(world.remove_totp(&operator, of(&operator_id)).await),
         "STEP_UP_REQUIRED"
     );
 }

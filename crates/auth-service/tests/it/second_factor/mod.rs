@@ -48,7 +48,7 @@ impl App {
 }
 
 impl World {
-    async fn enrol(&self, access_token: &str) -> Result<EnrollTotpResponse, Status> {
+    pub async fn enrol(&self, access_token: &str) -> Result<EnrollTotpResponse, Status> {
         let request = EnrollTotpRequest {
             current_password: PASSWORD.to_owned(),
         };
@@ -98,7 +98,7 @@ impl World {
         Ok(answer?.into_inner().recovery_codes)
     }
 
-    async fn new_codes(&self, access_token: &str) -> Vec<String> {
+    pub async fn new_codes(&self, access_token: &str) -> Vec<String> {
         let request = GenerateRecoveryCodesRequest {
             current_password: PASSWORD.to_owned(),
             ..Default::default()
@@ -106,7 +106,7 @@ impl World {
         self.generate_codes(access_token, request).await.expect("generated")
     }
 
-    async fn remove(&self, access_token: &str, request: RemoveTotpRequest) -> Result<(), Status> {
+    pub async fn remove_totp(&self, access_token: &str, request: RemoveTotpRequest) -> Result<(), Status> {
         let answer = self.credentials().remove_totp(bearing(request, access_token)).await;
         answer.map(|_| ())
     }

@@ -33,7 +33,7 @@ async fn of_fifty_removals_with_one_recovery_code_at_once_one_counts() {
             recovery_code: codes[0].clone(),
             ..Default::default()
         };
-        world.remove(&session.access_token, request)
+        world.remove_totp(&session.access_token, request)
     });
     let won = futures_util::future::join_all(removals)
         .await
