@@ -63,12 +63,26 @@ begin
 end
 $$;
 
--- One row. Whoever restores a backup gives it a new `log_id`: clients then know that their positions mean nothing any more.
+-- One row, by which two deployments are told apart. Whoever puts back a copy of the database's files gives it another `deployment_id`:
+-- nothing else tells that copy from what it was taken of.
 create table messages.deployment (
     only_row boolean not null default true,
-    log_id uuid not null,
+    deployment_id uuid not null,
     constraint deployment_pkey primary key (only_row),
     constraint deployment_only_row_check check (only_row)
 );
 
-insert into messages.deployment (log_id) values (gen_random_uuid());
+insert into messages.deployment (deployment_id) values (gen_random_uuid());
+
+-- The id of the logs' history. Every other way in which positions may be given a second time makes another one of it: a dump that is
+-- restored, into another cluster, another database or in place, and a backup or a standby that becomes the primary, which begins a
+-- timeline of its own.
+create view messages.history as
+select md5(concat_ws(
+    '/',
+    d.deployment_id,
+    (select system_identifier from pg_control_system()),
+    left(pg_walfile_name(pg_current_wal_lsn()), 8),
+    (select oid from pg_database where datname = current_database()),
+    d.tableoid))::uuid as log_id
+from messages.deployment d;

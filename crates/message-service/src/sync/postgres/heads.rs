@@ -67,8 +67,8 @@ impl Store {
     ) -> Result<Heads, Error> {
         let log = sqlx::query!(
             r#"
-            select d.log_id as "log_id: LogId", coalesce(u.last_position, 0) as "user_position!"
-            from messages.deployment d
+            select h.log_id as "log_id!: LogId", coalesce(u.last_position, 0) as "user_position!"
+            from messages.history h
             left join messages.user_logs u on u.user_id = $1
             "#,
             user_id.uuid(),

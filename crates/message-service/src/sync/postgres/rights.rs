@@ -26,8 +26,8 @@ struct StandingRow {
 pub(super) async fn open(pool: &Pool, user_id: UserId) -> Result<Opening, Error> {
     let head = sqlx::query!(
         r#"
-        select d.log_id as "log_id: LogId", coalesce(u.last_position, 0) as "user_position!"
-        from messages.deployment d
+        select h.log_id as "log_id!: LogId", coalesce(u.last_position, 0) as "user_position!"
+        from messages.history h
         left join messages.user_logs u on u.user_id = $1
         "#,
         user_id.uuid(),

@@ -287,6 +287,49 @@ async fn numbers_of_other_logs_are_answered_by_a_reset() {
 }
 
 #[tokio::test]
+async fn a_restored_database_is_another_log() {
+    let (world, copy) = tokio::join!(World::begin(), World::begin());
+    let deployment = async |world: &World| -> uuid::Uuid {
+        sqlx::query_scalar("select deployment_id from messages.deployment")
+            .fetch_one(&world.pool())
+            .await
+            .expect("asked")
+    };
+    assert_eq!(
+        deployment(&world).await,
+        deployment(&copy).await,
+        "they were one database"
+    );
+
+    let (alice, bob, chat) = scene(&world).await;
+    alice.send(&chat.id, "one").await.expect("sent");
+    let (_, stranger, _) = scene(&copy).await;
+    let log_id = log_of(&bob).await;
+    assert_eq!(log_of(&bob).await, log_id);
+    assert_ne!(log_of(&stranger).await, log_id, "a copy's positions are its own");
+
+    let have = After {
+        log_id: log_id.clone(),
+        ..after(&[(&chat.id, 1)])
+    };
+    let mut stream = Stream::open(&bob, Some(have.clone())).await;
+    assert!(matches!(stream.next().await, Frame::Opened(opened) if !opened.reset));
+    // As the run-book says for a copy of the files, which looks like what it was taken of.
+    sqlx::query("update messages.deployment set deployment_id = gen_random_uuid()")
+        .execute(&world.pool())
+        .await
+        .expect("renewed");
+    assert_ne!(log_of(&bob).await, log_id);
+    let mut stream = Stream::open(&bob, Some(have)).await;
+    assert!(matches!(stream.next().await, Frame::Opened(opened) if opened.reset));
+}
+
+async fn log_of(who: &Actor) -> String {
+    let state = sync(who).get_sync_state(who.asks(GetSyncStateRequest::default())).await;
+    state.expect("told").into_inner().log_id
+}
+
+#[tokio::test]
 async fn what_is_no_longer_kept_is_said() {
     let world = World::begin().await;
     let (alice, bob, chat) = scene(&world).await;
