@@ -3,8 +3,8 @@
 //! A change may concern 500 chats or 10,000 members, so it is applied in pieces, each a bounded transaction. The first piece is what
 //! everything is decided by (the member's row, the audience's row, the chat's row): from its commit on, sends and reads that begin
 //! go by it. The others write the change into the logs. Only when all are done does the audience's `applied_number` move, and
-//! only then is the change answered as applied. Whoever delivers it again, after a crash or beside us, goes on where the pieces
-//! stopped: each is fenced by what it wrote, under the lock of the audience's row.
+//! only then is the change answered as applied. Whoever delivers it again, after a crash, after the call's time or beside us, goes on
+//! where the pieces stopped: each is fenced by what it wrote, under the lock of the audience's row.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,9 @@ use sqlx::PgConnection;
 use tidings_audit::{self as audit, Event};
 use tidings_db::{Pool, Schema, transaction};
 use tidings_ids::{AudienceId, ChatId, Source, UserId};
-use tidings_proto_common::v1::AuditCategory;
+use tidings_proto_common::v1::{AuditCategory, ErrorReason};
+use tidings_rpc::Problem;
+use tokio::time::Instant;
 
 use super::{
     audience,
@@ -41,7 +43,9 @@ pub(super) struct Piece {
 ///
 /// # Errors
 ///
-/// When Postgres does not do it. What was applied stays, and a repetition goes on from there.
+/// When Postgres does not do it, and `DEADLINE_EXCEEDED` where the call's time is over before all is written: nobody waits for it any
+/// more, and whoever hands the changes over again should find nobody at work. What was applied stays, and a repetition goes on from
+/// there. Each call applies one piece at least, so that repetitions come to an end.
 pub(crate) async fn apply(
     pool: &Pool,
     bus: &Bus,
@@ -57,6 +61,9 @@ pub(crate) async fn apply(
         bus.moved(piece.chats, users);
         if !goes_on {
             return Ok(applied_number);
+        }
+        if tidings_rpc::deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Problem::new(ErrorReason::DeadlineExceeded).into());
         }
     }
 }

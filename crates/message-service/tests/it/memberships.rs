@@ -4,7 +4,7 @@ use tidings_proto_message::v1::{
     audience_change::Kind,
 };
 
-use crate::world::{ADMIN, MEMBER, OWNER, World, reason, wrong_fields};
+use crate::world::{ADMIN, MEMBER, OWNER, World, reason, until, wrong_fields};
 
 #[tokio::test]
 async fn a_change_is_applied_after_its_predecessor_and_once() {
@@ -170,6 +170,72 @@ async fn a_change_that_stopped_half_way_goes_on_where_it_stopped() {
             .collect();
         assert_eq!(log, [13, 18]);
     }
+    world.assert_dense().await;
+}
+
+#[tokio::test]
+async fn a_change_that_takes_longer_than_its_call_ends_with_it_and_goes_on_with_the_next() {
+    let world = World::begin().await;
+    let alice = world.user();
+    let mut group = world.audience(&alice);
+    group.put(&alice, OWNER).await;
+    let chats = 230;
+    for _ in 0..chats {
+        group.add_chat(ChatHistory::Full).await;
+    }
+    let bob = world.user();
+    let joining = group.change(group.number + 1, group.member(&bob, MEMBER));
+    let pool = world.pool();
+    let lock = async || {
+        let mut holder = pool.begin().await.expect("a transaction");
+        sqlx::query("select from messages.audiences where audience_id = $1::uuid for update")
+            .bind(&group.id)
+            .execute(&mut *holder)
+            .await
+            .expect("locked");
+        holder
+    };
+    let waiting = async || {
+        let count: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&pool)
+        .await
+        .expect("readable");
+        count
+    };
+
+    // The first of two pieces waits until the call's time is over.
+    let holder = lock().await;
+    let mut call = tonic::Request::new(ApplyMembershipChangesRequest {
+        audience_id: group.id.clone(),
+        changes: vec![joining.clone()],
+    });
+    call.set_timeout(std::time::Duration::from_millis(500));
+    let mut client = group.client();
+    let (late, ()) = tokio::join!(
+        client.apply_membership_changes(call),
+        until("the first piece", async || waiting().await == 1)
+    );
+    assert_eq!(reason(late), ErrorReason::DeadlineExceeded);
+    // We are next, between the pieces.
+    let (between, ()) = tokio::join!(lock(), async {
+        until("us", async || waiting().await == 2).await;
+        holder.rollback().await.expect("let go");
+    });
+    let written = world.user_changes(&bob).await.len();
+    assert!((1..chats).contains(&written), "{written} of {chats} chats by one piece");
+
+    // Whoever were still at work would have asked for the audience by now, and would come before us once more.
+    let chat_id = world.user_changes(&alice).await[0].2.clone();
+    alice.send(&chat_id, "meanwhile").await.expect("sent");
+    between.rollback().await.expect("let go");
+    lock().await.rollback().await.expect("let go");
+    assert_eq!(world.user_changes(&bob).await.len(), written, "nobody is at work");
+
+    let again = group.deliver(vec![joining]).await;
+    assert_eq!(again.expect("applied"), group.number + 1);
+    assert_eq!(world.user_changes(&bob).await.len(), chats);
     world.assert_dense().await;
 }
 
