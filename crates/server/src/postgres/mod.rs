@@ -20,9 +20,31 @@ mod leftovers;
 mod supervisor;
 mod user;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 pub use self::cluster::{Cluster, Options, SUPERUSER};
+
+/// A word that ends the wait for a server. Its clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct GiveUp(Arc<AtomicBool>);
+
+impl GiveUp {
+    /// Says it.
+    pub fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_said(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Why there is no private Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +111,9 @@ pub enum Error {
         /// The last lines of its log.
         tail: String,
     },
+    /// The wait was [given up](GiveUp), and what was started is ended.
+    #[error("PostgreSQL is not waited for any longer")]
+    GivenUp,
     /// What a predecessor left running does not end.
     #[error("process {0} of an earlier PostgreSQL still uses the data folder and cannot be ended")]
     Leftover(i32),

@@ -20,7 +20,7 @@ use nix::{
 };
 
 use super::{
-    Error,
+    Error, GiveUp,
     binaries::Binaries,
     folder::{SOCKET_NAME, in_path},
     leftovers,
@@ -67,8 +67,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the server and waits until it takes connections.
-    pub fn start(launch: Launch) -> Result<Self, Error> {
+    /// Starts the server and waits until it takes connections, or the wait is given up.
+    pub fn start(launch: Launch, give_up: &GiveUp) -> Result<Self, Error> {
         let (stop, stopped) = mpsc::channel();
         let (started, outcome) = mpsc::sync_channel(1);
         let log = launch.log.clone();
@@ -80,9 +80,16 @@ impl Supervisor {
             stop: Some(stop),
             thread: Some(thread),
         };
-        match outcome.recv() {
-            Ok(result) => result.map(|()| supervisor),
-            Err(_) => Err(start_failed(&log, "its thread ended".to_owned())),
+        loop {
+            match outcome.recv_timeout(WATCH_POLL) {
+                Ok(result) => return result.map(|()| supervisor),
+                // Dropped, the supervisor stops what it has started.
+                Err(RecvTimeoutError::Timeout) if give_up.is_said() => return Err(Error::GivenUp),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(start_failed(&log, "its thread ended".to_owned()));
+                }
+            }
         }
     }
 
@@ -168,6 +175,9 @@ impl Launch {
     /// Starts the server after clearing away what another left. `None` where a stop was asked for meanwhile.
     fn start(&self, stopped: &Receiver<()>) -> Result<Option<Child>, Error> {
         leftovers::end(&self.data, &self.socket_folder.join(SOCKET_NAME))?;
+        if asked_to_stop_within(stopped, Duration::ZERO) {
+            return Ok(None);
+        }
         let mut child = self.spawn()?;
         let start = Instant::now();
         loop {

@@ -1,8 +1,14 @@
 //! `tidings dev`, and the commands beside it.
 
-use std::{path::Path, time::Instant};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Instant};
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tidings_testkit::until_some;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::timeout};
 
 use crate::tidings::{Dev, PATIENCE, folder, free_address, run, tidings};
 
@@ -47,6 +53,52 @@ async fn its_banner_has_a_line_for_curl_that_works_as_printed() {
     let output = Command::new("sh").args(["-c", line]).output().await.unwrap();
     let answer = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && answer.contains("\"version\""), "{answer}");
+}
+
+#[tokio::test]
+async fn it_stops_while_its_postgres_is_not_ready() {
+    let (parent, path) = folder();
+    // A server that says who it is and gets ready never, as one does for long that recovers from a crash.
+    let programs = parent.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    for (name, script) in [
+        (
+            "initdb",
+            "#!/bin/sh\necho 15 > \"$2/PG_VERSION\"\n: > \"$2/postgresql.conf\"\n",
+        ),
+        (
+            "postgres",
+            "#!/bin/sh\n[ \"$1\" = --version ] && exec echo 'postgres (PostgreSQL) 15.1'\necho $$ > \"$2/begun\"\nexec sleep 600\n",
+        ),
+    ] {
+        let program = programs.join(name);
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut dev = tidings()
+        .args([
+            "dev",
+            "--listen",
+            &free_address().to_string(),
+            "--data-dir",
+            text(&path),
+        ])
+        .args(["--postgres-bin-dir", text(&programs)])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = path.join("postgres/begun");
+    let server = until_some("its Postgres is begun", PATIENCE, || async {
+        fs::read_to_string(&begun).ok()?.trim().parse().ok().map(Pid::from_raw)
+    })
+    .await;
+    kill(server, None).expect("it waits for this one");
+
+    let pid = Pid::from_raw(i32::try_from(dev.id().unwrap()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let status = timeout(PATIENCE, dev.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(kill(server, None), Err(Errno::ESRCH), "its Postgres is gone with it");
 }
 
 #[tokio::test]
