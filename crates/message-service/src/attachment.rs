@@ -16,7 +16,7 @@ use tidings_rpc::Problem;
 use time::OffsetDateTime;
 
 pub(crate) use store::{Put, find_upload, record_put};
-pub(crate) use sweeper::sweep;
+pub(crate) use sweeper::Sweeper;
 
 use crate::{
     Config, Error,

@@ -1,5 +1,6 @@
 //! What the service does on its own: ends what is over.
 
+mod leftovers;
 mod retention;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tidings_db::{Error, Pool};
 use time::OffsetDateTime;
 
 use crate::{attachment, media::Objects, service::Shared};
+use leftovers::Leftovers;
 use retention::Retention;
 
 /// Rows of `requests` deleted in one statement, so that it never holds locks for long.
@@ -20,19 +22,37 @@ const REQUESTS_KEPT_FOR: Duration = Duration::from_secs(8 * 24 * 3_600);
 #[derive(Debug, Clone, Copy)]
 enum Sweep {
     Files,
+    Leftovers,
     Requests,
     ChatLogs,
     UserLogs,
 }
 
 impl Sweep {
-    const ALL: [Self; 4] = [Self::Files, Self::Requests, Self::ChatLogs, Self::UserLogs];
+    const ALL: [Self; 5] = [
+        Self::Files,
+        Self::Leftovers,
+        Self::Requests,
+        Self::ChatLogs,
+        Self::UserLogs,
+    ];
+}
+
+/// How far the sweeps are that go on where their last round ended.
+struct Progress {
+    files: attachment::Sweeper,
+    leftovers: Leftovers,
+    logs: Retention,
 }
 
 /// Sweeps until the process drains. A sweep that could find more is repeated at once; one that failed, after the next pause.
 pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
     let drain = &shared.env.drain;
-    let mut retention = Retention::default();
+    let mut progress = Progress {
+        files: attachment::Sweeper::default(),
+        leftovers: Leftovers::of(&shared.config.media_dir),
+        logs: Retention::default(),
+    };
     loop {
         let pause = shared.env.source.jitter(shared.config.sweep_interval);
         tokio::select! {
@@ -41,7 +61,7 @@ pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
         }
         for sweep in Sweep::ALL {
             while !drain.has_begun() {
-                match round(sweep, &shared, &objects, &mut retention).await {
+                match round(sweep, &shared, &objects, &mut progress).await {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => {
@@ -55,13 +75,17 @@ pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
 }
 
 /// One round of a sweep; whether another may find more.
-async fn round(sweep: Sweep, shared: &Shared, objects: &Objects, retention: &mut Retention) -> Result<bool, Error> {
+async fn round(sweep: Sweep, shared: &Shared, objects: &Objects, progress: &mut Progress) -> Result<bool, Error> {
     let (pool, config, now) = (&shared.pool, &shared.config, shared.env.source.now());
     match sweep {
-        Sweep::Files => attachment::sweep(pool, objects, now - config.unused_attachment_lifetime).await,
+        Sweep::Files => {
+            let unused_before = now - config.unused_attachment_lifetime;
+            progress.files.round(pool, objects, unused_before).await
+        }
+        Sweep::Leftovers => Ok(progress.leftovers.round(now).await),
         Sweep::Requests => purge_requests(pool, now - REQUESTS_KEPT_FOR).await,
-        Sweep::ChatLogs => retention.chats(pool, now - config.log_lifetime).await,
-        Sweep::UserLogs => retention.users(pool, now - config.log_lifetime).await,
+        Sweep::ChatLogs => progress.logs.chats(pool, now - config.log_lifetime).await,
+        Sweep::UserLogs => progress.logs.users(pool, now - config.log_lifetime).await,
     }
 }
 
