@@ -29,6 +29,8 @@ create table chats.direct_chats (
     user_low uuid not null,
     user_high uuid not null,
     chat_id uuid not null,
+    -- Whether the message service is told that nothing can be sent there, since one of the two blocks the other.
+    blocked boolean not null default false,
     constraint direct_chats_pkey primary key (user_low, user_high),
     constraint direct_chats_chat_id_key unique (chat_id),
     constraint direct_chats_chat_id_fkey foreign key (chat_id) references chats.chats (chat_id) deferrable initially deferred,

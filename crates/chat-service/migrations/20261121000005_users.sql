@@ -30,9 +30,6 @@ create table chats.user_pairs (
 -- For the reading of all blocks, which ends those that it has not found.
 create index user_pairs_blocks_idx on chats.user_pairs (user_low, user_high) where low_blocks or high_blocks;
 
--- Whether the message service is told that nothing can be sent there.
-alter table chats.direct_chats add column blocked boolean not null default false;
-
 -- Users who are deleted for good and may still be in groups and conversations. A row goes when they are in none.
 create table chats.departures (
     user_id uuid not null,

@@ -6,6 +6,8 @@ create table users.roles (
     description text not null,
     -- Numbers of tidings.common.v1.Permission, rising.
     permissions integer[] not null,
+    -- How high it stands: nobody gives, takes or changes a role above their own highest, nor acts on a user who has one.
+    rank integer not null default 0,
     built_in boolean not null default false,
     -- Being taken from its holders, after which the row goes: nobody sees the role any more, and nobody can get it.
     deleting boolean not null default false,
@@ -17,6 +19,7 @@ create table users.roles (
     constraint roles_display_name_check check (char_length(display_name) between 1 and 128),
     constraint roles_description_check check (char_length(description) <= 1000),
     constraint roles_permissions_check check (0 < all (permissions) and cardinality(permissions) <= 100),
+    constraint roles_rank_check check (rank between 0 and 1000),
     constraint roles_built_in_check check (not (built_in and deleting))
 );
 
@@ -45,8 +48,11 @@ create table users.role_fan_outs (
 
 -- The roles that are there from the start. `admin` has every permission of tidings.common.v1.Permission: a new one needs a migration
 -- that adds it, and a test says so.
-insert into users.roles (role_id, name, display_name, description, permissions, built_in, create_time)
+insert into users.roles (role_id, name, display_name, description, permissions, rank, built_in, create_time)
 values
-    ('00000000-0000-7000-8000-000000000001', 'admin', 'Administrator', 'Manages users and roles.', '{1,2,3,4,5,6,7,8}', true, now()),
-    ('00000000-0000-7000-8000-000000000002', 'member', 'Member', 'Finds others and talks with them.', '{1,6,7}', true, now()),
-    ('00000000-0000-7000-8000-000000000003', 'bot', 'Bot', 'Answers messages.', '{8}', true, now());
+    (
+        '00000000-0000-7000-8000-000000000001', 'admin', 'Administrator', 'Manages users and roles.',
+        '{1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}', 1000, true, now()
+    ),
+    ('00000000-0000-7000-8000-000000000002', 'member', 'Member', 'Finds others and talks with them.', '{1,6,7}', 0, true, now()),
+    ('00000000-0000-7000-8000-000000000003', 'bot', 'Bot', 'Answers messages.', '{8}', 0, true, now());

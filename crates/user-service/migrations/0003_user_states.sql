@@ -3,11 +3,13 @@ create table users.user_states (
     number bigint not null,
     user_id uuid not null,
     token_epoch bigint not null,
+    login_epoch bigint not null default 0,
     status text not null,
     username text,
     permissions integer[] not null,
     roles text[] not null,
     is_bot boolean not null,
+    deletion_final boolean not null default false,
     change_time timestamptz not null,
     -- By Postgres' clock, which is one for all nodes: it decides which entries are of the last minutes.
     store_time timestamptz not null default clock_timestamp(),

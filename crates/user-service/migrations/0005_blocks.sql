@@ -1,9 +1,3 @@
--- How high a role stands: nobody gives, takes or changes a role above their own highest, nor acts on a user who has one.
-alter table users.roles
-    add column rank integer not null default 0,
-    add constraint roles_rank_check check (rank between 0 and 1000);
-update users.roles set rank = 1000 where role_id = '00000000-0000-7000-8000-000000000001';
-
 -- Who wants to hear nothing from whom.
 create table users.blocks (
     blocker_user_id uuid not null,
