@@ -12,7 +12,7 @@ use tidings_rpc::{PageScope, Violations, caller, text::TextRule};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, take_request_id, valid};
+use super::{Api, open, valid};
 use crate::{
     chat::{ChatAnswer, ChatPatch, NewChat, Summary, cursor},
     convert::{self, Mask},
@@ -30,10 +30,7 @@ const NAMED_USERS_MAX: usize = 1_000;
 #[tonic::async_trait]
 impl ChatService for Api {
     async fn create_chat(&self, request: Request<CreateChatRequest>) -> Result<Response<CreateChatResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let group_id = violations.id::<kind::Group>("group_id", &request.group_id);
         violations.check("title", TextRule::NAME.check(&request.title));
         convert::metadata(&mut violations, &request.metadata);
@@ -95,10 +92,7 @@ impl ChatService for Api {
     }
 
     async fn update_chat(&self, request: Request<UpdateChatRequest>) -> Result<Response<UpdateChatResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let method = "tidings.chat.v1.ChatService/UpdateChat";
         let call = self.call(method, caller, chat_id, request_id, &request);
@@ -113,10 +107,7 @@ impl ChatService for Api {
     }
 
     async fn delete_chat(&self, request: Request<DeleteChatRequest>) -> Result<Response<DeleteChatResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let chat_id = valid(violations, chat_id)?;
 
@@ -150,10 +141,7 @@ impl ChatService for Api {
         &self,
         request: Request<CreateConversationRequest>,
     ) -> Result<Response<CreateConversationResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_ids = self.parse_user_ids(&mut violations, caller, &request.user_ids);
         violations.check("title", TextRule::OPTIONAL_NAME.check(&request.title));
         convert::metadata(&mut violations, &request.metadata);
@@ -177,10 +165,7 @@ impl ChatService for Api {
         &self,
         request: Request<AddChatMemberRequest>,
     ) -> Result<Response<AddChatMemberResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let user_id = violations.id::<kind::User>("user_id", &request.user_id);
         let role = convert::new_role(&mut violations, request.role);
@@ -198,10 +183,7 @@ impl ChatService for Api {
         &self,
         request: Request<RemoveChatMemberRequest>,
     ) -> Result<Response<RemoveChatMemberResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let user_id = violations.id::<kind::User>("user_id", &request.user_id);
         let (chat_id, user_id) = valid(violations, chat_id.zip(user_id))?;
@@ -246,10 +228,7 @@ impl ChatService for Api {
     }
 
     async fn leave_chat(&self, request: Request<LeaveChatRequest>) -> Result<Response<LeaveChatResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let chat_id = valid(violations, chat_id)?;
 

@@ -7,7 +7,7 @@ use tidings_proto_chat::v1::{
 use tidings_rpc::{PageScope, Violations, caller, text::TextRule};
 use tonic::{Request, Response, Status};
 
-use super::{Api, take_request_id, valid};
+use super::{Api, open, valid};
 use crate::{
     convert::{self, Mask},
     group::{GroupAnswer, GroupPatch, NewGroup},
@@ -19,10 +19,7 @@ impl GroupService for Api {
         &self,
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         violations.check("display_name", TextRule::NAME.check(&request.display_name));
         violations.check("description", TextRule::DESCRIPTION.check(&request.description));
         convert::metadata(&mut violations, &request.metadata);
@@ -96,10 +93,7 @@ impl GroupService for Api {
         &self,
         request: Request<UpdateGroupRequest>,
     ) -> Result<Response<UpdateGroupResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let call = self.call(
             "tidings.chat.v1.GroupService/UpdateGroup",
             caller,
@@ -128,10 +122,7 @@ impl GroupService for Api {
         &self,
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let group_id = violations.id::<kind::Group>("group_id", &request.group_id);
         let group_id = valid(violations, group_id)?;
 

@@ -6,16 +6,13 @@ use tidings_proto_chat::v1::{
 use tidings_rpc::{PageScope, Violations, caller};
 use tonic::{Request, Response, Status};
 
-use super::{Api, take_request_id, valid};
+use super::{Api, open, valid};
 use crate::{convert, membership::Circle};
 
 #[tonic::async_trait]
 impl MembershipService for Api {
     async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let group_id = violations.id::<kind::Group>("group_id", &request.group_id);
         let user_id = violations.id::<kind::User>("user_id", &request.user_id);
         let role = convert::new_role(&mut violations, request.role);
@@ -40,10 +37,7 @@ impl MembershipService for Api {
         &self,
         request: Request<RemoveMemberRequest>,
     ) -> Result<Response<RemoveMemberResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let group_id = violations.id::<kind::Group>("group_id", &request.group_id);
         let user_id = violations.id::<kind::User>("user_id", &request.user_id);
         let (group_id, user_id) = valid(violations, group_id.zip(user_id))?;
@@ -93,10 +87,7 @@ impl MembershipService for Api {
     }
 
     async fn leave_group(&self, request: Request<LeaveGroupRequest>) -> Result<Response<LeaveGroupResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let group_id = violations.id::<kind::Group>("group_id", &request.group_id);
         let group_id = valid(violations, group_id)?;
 

@@ -7,7 +7,7 @@ mod memberships;
 mod sessions;
 
 use tidings_ids::{ChatId, Id, Kind, RequestId, UserId};
-use tidings_rpc::{PageScope, PageTokens, Problem, RequestHasher, Violations};
+use tidings_rpc::{PageScope, PageTokens, Problem, RequestHasher, Violations, caller};
 use uuid::Uuid;
 
 use crate::{call::Call, keeper::Keeper};
@@ -65,9 +65,17 @@ impl Api {
     }
 }
 
-/// Takes a request's `request_id` out, so that the rest of the request is what the hash is of.
-fn take_request_id(violations: &mut Violations, field: &mut String) -> Option<RequestId> {
-    violations.optional_id("request_id", &std::mem::take(field))
+/// What every call that changes something begins with: who calls, the request without its `request_id`, so that the rest is what the
+/// hash is of, that id, and the list of what is wrong so far.
+fn open<R>(
+    request: tonic::Request<R>,
+    request_id: fn(&mut R) -> &mut String,
+) -> Result<(UserId, R, Option<RequestId>, Violations), tonic::Status> {
+    let caller = caller(&request)?.user_id;
+    let mut request = request.into_inner();
+    let mut violations = Violations::new();
+    let request_id = violations.optional_id("request_id", &std::mem::take(request_id(&mut request)));
+    Ok((caller, request, request_id, violations))
 }
 
 /// The parsed fields, or everything that is wrong with the request.

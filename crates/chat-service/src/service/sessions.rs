@@ -8,7 +8,7 @@ use tidings_proto_chat::v1::{
 use tidings_rpc::{PageScope, Problem, Violations, caller, text::TextRule};
 use tonic::{Request, Response, Status};
 
-use super::{Api, chats::read_patch, take_request_id, valid};
+use super::{Api, chats::read_patch, open, valid};
 use crate::{
     convert::{self, Mask},
     session::{NewSession, SessionAnswer},
@@ -20,10 +20,7 @@ impl ChatSessionService for Api {
         &self,
         request: Request<CreateChatSessionRequest>,
     ) -> Result<Response<CreateChatSessionResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         violations.check("title", TextRule::OPTIONAL_NAME.check(&request.title));
         convert::metadata(&mut violations, &request.metadata);
         let assistant_user_id = violations.optional_id::<kind::User>("assistant_user_id", &request.assistant_user_id);
@@ -112,10 +109,7 @@ impl ChatSessionService for Api {
         &self,
         request: Request<UpdateChatSessionRequest>,
     ) -> Result<Response<UpdateChatSessionResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let method = "tidings.chat.v1.ChatSessionService/UpdateChatSession";
         let call = self.call(method, caller, chat_id, request_id, &request);
@@ -136,10 +130,7 @@ impl ChatSessionService for Api {
         &self,
         request: Request<CloseChatSessionRequest>,
     ) -> Result<Response<CloseChatSessionResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let chat_id = valid(violations, chat_id)?;
 
@@ -155,10 +146,7 @@ impl ChatSessionService for Api {
         &self,
         request: Request<DeleteChatSessionRequest>,
     ) -> Result<Response<DeleteChatSessionResponse>, Status> {
-        let caller = caller(&request)?.user_id;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut violations, &mut request.request_id);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let chat_id = violations.id::<kind::Chat>("chat_id", &request.chat_id);
         let chat_id = valid(violations, chat_id)?;
 

@@ -3,11 +3,10 @@ use tidings_proto_user::v1::{
     BlockUserRequest, BlockUserResponse, ListBlockedUsersRequest, ListBlockedUsersResponse, UnblockUserRequest,
     UnblockUserResponse, block_service_server::BlockService,
 };
-use tidings_rpc::{Violations, caller};
+use tidings_rpc::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Rpcs, take_request_id};
-use crate::error::Error;
+use super::{Rpcs, open, valid};
 
 const BLOCK_USER: &str = "tidings.user.v1.BlockService/BlockUser";
 const UNBLOCK_USER: &str = "tidings.user.v1.BlockService/UnblockUser";
@@ -16,20 +15,14 @@ const LIST_BLOCKED_USERS: &str = "tidings.user.v1.BlockService/ListBlockedUsers"
 #[tonic::async_trait]
 impl BlockService for Rpcs {
     async fn block_user(&self, request: Request<BlockUserRequest>) -> Result<Response<BlockUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations.id("user_id", &request.user_id);
         if user_id == Some(caller.user_id) {
             violations.add("user_id", "must not be the caller");
         }
-        Error::if_any(violations)?;
+        let user_id = valid(violations, user_id)?;
         let change = self.change(&caller, BLOCK_USER, request_id, &request);
-        let block = self
-            .directory
-            .block_user(&change, user_id.ok_or(Error::NotFound)?)
-            .await?;
+        let block = self.directory.block_user(&change, user_id).await?;
         Ok(Response::new(BlockUserResponse {
             block: block.map(Into::into),
         }))
@@ -39,16 +32,11 @@ impl BlockService for Rpcs {
         &self,
         request: Request<UnblockUserRequest>,
     ) -> Result<Response<UnblockUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations.id("user_id", &request.user_id);
-        Error::if_any(violations)?;
+        let user_id = valid(violations, user_id)?;
         let change = self.change(&caller, UNBLOCK_USER, request_id, &request);
-        self.directory
-            .unblock_user(&change, user_id.ok_or(Error::NotFound)?)
-            .await?;
+        self.directory.unblock_user(&change, user_id).await?;
         Ok(Response::new(UnblockUserResponse {}))
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tidings_authn::Caller;
 use tidings_ids::UserId;
-use tidings_rpc::{Environment, PageScope, Policies, Violations, page_size};
+use tidings_rpc::{Environment, PageScope, Policies, Violations, caller, page_size};
 use uuid::Uuid;
 
 use crate::{
@@ -132,6 +132,25 @@ impl Page<'_> {
         let id = |bytes: Option<&[u8]>| bytes.and_then(|bytes| Uuid::from_slice(bytes).ok()).unwrap_or_default();
         (id(cursor.get(..16)), id(cursor.get(16..)))
     }
+}
+
+/// What every call that changes something begins with: who calls, the request without its `request_id`, so that it is not hashed, that
+/// id, and the list of what is wrong so far.
+fn open<R>(
+    request: tonic::Request<R>,
+    request_id: fn(&mut R) -> &mut String,
+) -> Result<(Arc<Caller>, R, Option<Uuid>, Violations), tonic::Status> {
+    let caller = caller(&request)?;
+    let mut request = request.into_inner();
+    let mut violations = Violations::new();
+    let request_id = take_request_id(request_id(&mut request), &mut violations);
+    Ok((caller, request, request_id, violations))
+}
+
+/// A parsed field, or everything that is wrong with the request. A field is absent only where something is.
+fn valid<T>(violations: Violations, field: Option<T>) -> Result<T, Error> {
+    Error::if_any(violations)?;
+    field.ok_or(Error::NotFound)
 }
 
 /// The `request_id` of a request, taken out of it so that it is not hashed.

@@ -8,7 +8,7 @@ use tidings_proto_user::v1::{
 use tidings_rpc::{Violations, calling_service, text::TextRule};
 use tonic::{Request, Response, Status};
 
-use super::{Rpcs, take_request_id};
+use super::{Rpcs, take_request_id, valid};
 use crate::{
     convert,
     email::Email,
@@ -58,8 +58,7 @@ impl ProvisioningService for Rpcs {
         let request = request.into_inner();
         let mut violations = Violations::new();
         let user_id = violations.id("user_id", &request.user_id);
-        Error::if_any(violations)?;
-        let user_id = user_id.ok_or(Error::NotFound)?;
+        let user_id = valid(violations, user_id)?;
         let state = self.directory.activate_user(user_id, request.email_verified).await?;
         Ok(Response::new(ActivateUserResponse {
             state: Some(state.into()),
@@ -90,8 +89,7 @@ impl ProvisioningService for Rpcs {
         if request.revision < 0 {
             violations.add("revision", "must not be negative");
         }
-        Error::if_any(violations)?;
-        let user_id = user_id.ok_or(Error::NotFound)?;
+        let user_id = valid(violations, user_id)?;
         let state = self.directory.set_logged_in(user_id, until, request.revision).await?;
         Ok(Response::new(SetLoggedInResponse {
             state: Some(state.into()),

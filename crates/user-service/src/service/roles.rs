@@ -9,7 +9,7 @@ use tidings_proto_user::v1::{
 use tidings_rpc::{Violations, caller};
 use tonic::{Request, Response, Status};
 
-use super::{Rpcs, given, take_request_id};
+use super::{Rpcs, given, open, valid};
 use crate::{
     convert::Mask,
     error::Error,
@@ -31,10 +31,7 @@ const ROLE_FIELDS: [&str; 4] = ["display_name", "description", "permissions", "r
 #[tonic::async_trait]
 impl RoleService for Rpcs {
     async fn create_role(&self, request: Request<CreateRoleRequest>) -> Result<Response<CreateRoleResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let change = self.change(&caller, CREATE_ROLE, request_id, &request);
         let new = parse_new_role(request, &mut violations);
         Error::if_any(violations)?;
@@ -68,16 +65,12 @@ impl RoleService for Rpcs {
     }
 
     async fn update_role(&self, request: Request<UpdateRoleRequest>) -> Result<Response<UpdateRoleResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, mut request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let role_id = violations.id("role_id", &request.role_id);
         let change = self.change(&caller, UPDATE_ROLE, request_id, &request);
         let etag = std::mem::take(&mut request.etag);
         let role_change = parse_role_change(request, &mut violations);
-        Error::if_any(violations)?;
-        let role_id = role_id.ok_or(Error::NotFound)?;
+        let role_id = valid(violations, role_id)?;
         let role = self
             .directory
             .update_role(&change, role_id, &role_change, given(&etag))
@@ -88,14 +81,10 @@ impl RoleService for Rpcs {
     }
 
     async fn delete_role(&self, request: Request<DeleteRoleRequest>) -> Result<Response<DeleteRoleResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let role_id = violations.id("role_id", &request.role_id);
-        Error::if_any(violations)?;
+        let role_id = valid(violations, role_id)?;
         let change = self.change(&caller, DELETE_ROLE, request_id, &request);
-        let role_id = role_id.ok_or(Error::NotFound)?;
         self.directory
             .delete_role(&change, role_id, given(&request.etag))
             .await?;
@@ -103,10 +92,7 @@ impl RoleService for Rpcs {
     }
 
     async fn assign_role(&self, request: Request<AssignRoleRequest>) -> Result<Response<AssignRoleResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, violations) = open(request, |request| &mut request.request_id)?;
         let (user_id, role_id) = parse_pair(&request.user_id, &request.role_id, violations)?;
         let change = self.change(&caller, ASSIGN_ROLE, request_id, &request);
         let assignment = self.directory.assign_role(&change, user_id, role_id).await?;
@@ -119,10 +105,7 @@ impl RoleService for Rpcs {
         &self,
         request: Request<UnassignRoleRequest>,
     ) -> Result<Response<UnassignRoleResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, violations) = open(request, |request| &mut request.request_id)?;
         let (user_id, role_id) = parse_pair(&request.user_id, &request.role_id, violations)?;
         let change = self.change(&caller, UNASSIGN_ROLE, request_id, &request);
         self.directory.unassign_role(&change, user_id, role_id).await?;
@@ -196,8 +179,7 @@ impl RoleService for Rpcs {
 fn parse_pair(user_id: &str, role_id: &str, mut violations: Violations) -> Result<(UserId, RoleId), Error> {
     let user_id = violations.id("user_id", user_id);
     let role_id = violations.id("role_id", role_id);
-    Error::if_any(violations)?;
-    user_id.zip(role_id).ok_or(Error::NotFound)
+    valid(violations, user_id.zip(role_id))
 }
 
 fn parse_new_role(request: CreateRoleRequest, violations: &mut Violations) -> NewRole {

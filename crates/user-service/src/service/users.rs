@@ -12,7 +12,7 @@ use tidings_proto_user::v1::{
 use tidings_rpc::{Problem, Violations, caller};
 use tonic::{Request, Response, Status};
 
-use super::{Rpcs, given, lookup, take_request_id};
+use super::{Rpcs, given, lookup, open, valid};
 use crate::{
     convert::{Mask, timestamp},
     error::Error,
@@ -119,8 +119,7 @@ impl UserService for Rpcs {
         if request.page_size < 0 {
             violations.add("page_size", "must not be negative");
         }
-        Error::if_any(violations)?;
-        let query = query.ok_or(Error::NotFound)?;
+        let query = valid(violations, query)?;
         let (size, token) = (
             std::mem::take(&mut request.page_size),
             std::mem::take(&mut request.page_token),
@@ -138,10 +137,7 @@ impl UserService for Rpcs {
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, mut request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations
             .optional_id("user_id", &request.user_id)
             .unwrap_or(caller.user_id);
@@ -162,16 +158,12 @@ impl UserService for Rpcs {
         &self,
         request: Request<ChangeUsernameRequest>,
     ) -> Result<Response<ChangeUsernameResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations
             .optional_id("user_id", &request.user_id)
             .unwrap_or(caller.user_id);
         let username = violations.check("username", Username::parse(&request.username.to_ascii_lowercase()));
-        Error::if_any(violations)?;
-        let username = username.ok_or(Error::NotFound)?;
+        let username = valid(violations, username)?;
         let change = self.change(&caller, CHANGE_USERNAME, request_id, &request);
         let user = self
             .directory
@@ -186,13 +178,9 @@ impl UserService for Rpcs {
         &self,
         request: Request<SuspendUserRequest>,
     ) -> Result<Response<SuspendUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations.id("user_id", &request.user_id);
-        Error::if_any(violations)?;
-        let user_id = user_id.ok_or(Error::NotFound)?;
+        let user_id = valid(violations, user_id)?;
         let call = (request_id, &request);
         let user = self
             .step(&caller, SUSPEND_USER, Step::Suspend, user_id, &request.etag, call)
@@ -204,13 +192,9 @@ impl UserService for Rpcs {
         &self,
         request: Request<ReactivateUserRequest>,
     ) -> Result<Response<ReactivateUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations.id("user_id", &request.user_id);
-        Error::if_any(violations)?;
-        let user_id = user_id.ok_or(Error::NotFound)?;
+        let user_id = valid(violations, user_id)?;
         let call = (request_id, &request);
         let user = self
             .step(&caller, REACTIVATE_USER, Step::Reactivate, user_id, &request.etag, call)
@@ -219,10 +203,7 @@ impl UserService for Rpcs {
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations
             .optional_id("user_id", &request.user_id)
             .unwrap_or(caller.user_id);
@@ -242,13 +223,9 @@ impl UserService for Rpcs {
         &self,
         request: Request<UndeleteUserRequest>,
     ) -> Result<Response<UndeleteUserResponse>, Status> {
-        let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let mut violations = Violations::new();
-        let request_id = take_request_id(&mut request.request_id, &mut violations);
+        let (caller, request, request_id, mut violations) = open(request, |request| &mut request.request_id)?;
         let user_id = violations.id("user_id", &request.user_id);
-        Error::if_any(violations)?;
-        let user_id = user_id.ok_or(Error::NotFound)?;
+        let user_id = valid(violations, user_id)?;
         let call = (request_id, &request);
         let user = self
             .step(&caller, UNDELETE_USER, Step::Undelete, user_id, "", call)
