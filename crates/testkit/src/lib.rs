@@ -15,6 +15,7 @@
 //! | [`Authority`] | signs the certificates of a suite whose services speak mutual TLS |
 //! | [`built`] | where the binaries of this build are |
 //! | [`until`] | waits for a condition, with a limit |
+//! | [`keep_trusted`] | stands in for the feeds where one service is tested by itself |
 //! | [`refusal`] | why a call was refused |
 
 mod actor;
@@ -33,6 +34,7 @@ mod raw;
 mod spans;
 mod suite;
 pub mod totp;
+mod trust;
 mod wait;
 
 pub use actor::{Actor, Connection, request_id};
@@ -47,4 +49,5 @@ pub use proxy::Proxy;
 pub use spans::ExportedSpan;
 pub use suite::Suite;
 pub use tidings_rpc::testing::Authority;
-pub use wait::{until, until_some};
+pub use trust::keep_trusted;
+pub use wait::{until, until_some, until_waiting};

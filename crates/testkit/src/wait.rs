@@ -1,5 +1,6 @@
 use std::{future::Future, time::Duration};
 
+use tidings_db::Pool;
 use tokio::time::{Instant, sleep};
 
 /// Conditions are asked this often.
@@ -38,4 +39,24 @@ where
         assert!(begun.elapsed() < limit, "{what}: not within {limit:?}");
         sleep(EVERY).await;
     }
+}
+
+/// Waits until so many sessions of the pool's database wait for a lock, for ten seconds at the most.
+///
+/// # Panics
+///
+/// When they do not, or Postgres cannot be asked.
+pub async fn until_waiting(pool: &Pool, sessions: i64) {
+    until("sessions that wait for a lock", Duration::from_secs(10), async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*)
+             from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("readable");
+        waiting >= sessions
+    })
+    .await;
 }

@@ -161,7 +161,7 @@ async fn a_deleted_chat_is_gone_and_its_group_stays() {
 #[tokio::test]
 async fn the_list_joins_titles_with_what_the_message_service_knows() {
     let world = World::begin().await;
-    let [alice, bob, assistant] = [world.user().await, world.user().await, world.user().await];
+    let [alice, bob, assistant] = [world.user().await, world.user().await, world.bot().await];
     let group = alice.group().await;
     let in_group = alice.chat_in(&group, "general").await.expect("made");
     let direct = alice.direct(&bob).await.expect("opened");

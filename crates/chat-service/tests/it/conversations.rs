@@ -162,7 +162,7 @@ async fn only_owners_delete_a_conversation() {
 #[tokio::test]
 async fn members_come_and_go_in_conversations_only() {
     let world = World::begin().await;
-    let [alice, bob, carol] = [world.user().await, world.user().await, world.user().await];
+    let [alice, bob, carol] = [world.user().await, world.bot().await, world.user().await];
     let group = alice.group().await;
     let in_group = alice.chat_in(&group, "general").await.expect("made");
     let direct = alice.direct(&bob).await.expect("opened");

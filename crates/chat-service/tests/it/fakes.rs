@@ -29,6 +29,8 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Default)]
 pub struct FakeUsers {
     pub users: Arc<Mutex<HashMap<String, bool>>>,
+    /// Those of them who are programs.
+    pub bots: Arc<Mutex<HashSet<String>>>,
     /// Does not answer.
     pub down: Arc<AtomicBool>,
 }
@@ -45,9 +47,11 @@ impl UserService for FakeUsers {
         let user_ids = request.into_inner().user_ids;
         assert!((1..=200).contains(&user_ids.len()), "one asks for 1 to 200 users");
         let known = self.users.lock().await;
+        let bots = self.bots.lock().await;
         let found = user_ids.into_iter().filter_map(|user_id| {
             let deleted = *known.get(&user_id)?;
             Some(User {
+                is_bot: bots.contains(&user_id),
                 user_id,
                 deleted,
                 ..User::default()

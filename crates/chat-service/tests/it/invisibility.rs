@@ -58,7 +58,7 @@ async fn strangers_and_former_members_learn_nothing() {
     let world = World::begin().await;
     let [alice, bob, former, stranger] = [
         world.user().await,
-        world.user().await,
+        world.bot().await,
         world.user().await,
         world.user().await,
     ];

@@ -21,7 +21,7 @@ async fn all_pages<T>(mut page: impl AsyncFnMut(String) -> (Vec<T>, String)) -> 
 #[tokio::test]
 async fn lists_come_in_pages_without_gaps_or_repeats() {
     let world = World::begin().await;
-    let [alice, assistant] = [world.user().await, world.user().await];
+    let [alice, assistant] = [world.user().await, world.bot().await];
     let mut groups = Vec::new();
     for _ in 0..5 {
         groups.push(alice.group().await.group_id);
@@ -170,7 +170,7 @@ async fn page_sizes_are_coerced_but_not_negative() {
 #[tokio::test]
 async fn a_page_of_chats_ends_before_it_is_too_large_to_send() {
     let world = World::begin().await;
-    let [alice, assistant] = [world.user().await, world.user().await];
+    let [alice, assistant] = [world.user().await, world.bot().await];
     for _ in 0..10 {
         alice.session(&assistant).await.expect("begun");
     }

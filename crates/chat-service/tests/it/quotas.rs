@@ -19,6 +19,7 @@ async fn each_countable_thing_has_its_bound() {
     })
     .await;
     let [alice, bob, carol] = [world.user().await, world.user().await, world.user().await];
+    let bot = world.bot().await;
 
     let group = alice.group().await;
     alice.add(&group, &bob, MEMBER).await.expect("the last place");
@@ -54,9 +55,9 @@ async fn each_countable_thing_has_its_bound() {
     // It counts for who made them, not for who was added.
     bob.group().await;
 
-    alice.session(&bob).await.expect("one");
+    alice.session(&bot).await.expect("one");
     alice.conversation(&[&bob]).await;
-    assert_eq!(reason(alice.session(&bob).await), ErrorReason::QuotaExceeded);
+    assert_eq!(reason(alice.session(&bot).await), ErrorReason::QuotaExceeded);
     let request = CreateConversationRequest {
         user_ids: vec![bob.id.clone()],
         ..CreateConversationRequest::default()

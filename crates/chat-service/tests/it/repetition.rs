@@ -12,7 +12,7 @@ use crate::world::{ADMIN, MEMBER, OWNER, World, reason, wrong_fields};
 #[tokio::test]
 async fn creations_are_made_once() {
     let world = World::begin().await;
-    let [alice, bob] = [world.user().await, world.user().await];
+    let [alice, bob] = [world.user().await, world.bot().await];
     let request_id = alice.request_id();
 
     let request = CreateGroupRequest {

@@ -4,7 +4,7 @@ use tidings_chat_service::Config;
 use tidings_ids::UserId;
 use tidings_proto_chat::v1::{
     ChatSession, CloseChatSessionRequest, CreateChatSessionRequest, DeleteChatSessionRequest,
-    GetChatSessionByNumberRequest, GetChatSessionRequest, ListChatSessionsRequest, UpdateChatSessionRequest,
+    GetChatSessionByNumberRequest, GetChatSessionRequest, LeaveChatRequest, ListChatSessionsRequest, UpdateChatSessionRequest,
 };
 use tidings_proto_common::v1::{ChatKind, ErrorReason};
 use tidings_proto_message::v1::audience_change::Kind;
@@ -82,7 +82,7 @@ async fn delete(actor: &Actor, chat_id: &str) -> Result<(), Status> {
 #[tokio::test]
 async fn sessions_are_numbered_from_one_for_each_user() {
     let world = World::begin().await;
-    let [alice, bob, assistant] = [world.user().await, world.user().await, world.user().await];
+    let [alice, bob, assistant] = [world.user().await, world.user().await, world.bot().await];
     for number in 1..=3 {
         let session = alice.session(&assistant).await.expect("begun");
         assert_eq!(session.session_number, number);
@@ -109,7 +109,7 @@ async fn sessions_are_numbered_from_one_for_each_user() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_have_no_holes_also_when_many_begin_at_once() {
     let world = World::begin().await;
-    let [alice, assistant] = [world.user().await, world.user().await];
+    let [alice, assistant] = [world.user().await, world.bot().await];
     let calls: Vec<_> = (0..30)
         .map(|_| {
             let (alice, assistant) = (alice.clone(), assistant.clone());
@@ -126,7 +126,7 @@ async fn numbers_have_no_holes_also_when_many_begin_at_once() {
 #[tokio::test]
 async fn a_session_is_a_chat_of_its_user_and_its_assistant() {
     let world = World::begin().await;
-    let [alice, assistant, stranger] = [world.user().await, world.user().await, world.user().await];
+    let [alice, assistant, stranger] = [world.user().await, world.bot().await, world.user().await];
     let session = alice.session(&assistant).await.expect("begun");
     let chat = assistant.see(&session.chat_id).await.expect("seen");
     assert_eq!(chat.kind(), ChatKind::Session);
@@ -188,36 +188,62 @@ async fn the_deployments_assistant_answers_where_none_is_named() {
         .session
         .expect("a session");
     assert_eq!(session.assistant_user_id, assistant.id);
+    // Whomever the operator has chosen may be named too, and need not be a bot.
+    let named = alice.session(&assistant).await.expect("begun");
+    assert_eq!(named.assistant_user_id, assistant.id);
+    let person = world.user().await;
+    assert_eq!(wrong_fields(alice.session(&person).await), ["assistant_user_id"]);
 }
 
 #[tokio::test]
-async fn assistants_must_be_somebody_else_and_exist() {
+async fn assistants_must_be_somebody_else_who_exists_and_is_a_bot() {
     let world = World::begin().await;
-    let [alice, absent] = [world.user().await, world.user().await];
+    let [alice, person, absent] = [world.user().await, world.user().await, world.bot().await];
     world.users.users.lock().await.remove(&absent.id);
+    let bot = world.bot().await;
     assert_eq!(wrong_fields(alice.session(&alice).await), ["assistant_user_id"]);
+    assert_eq!(wrong_fields(bot.session(&bot).await), ["assistant_user_id"]);
+    assert_eq!(wrong_fields(alice.session(&person).await), ["assistant_user_id"]);
     assert_eq!(reason(alice.session(&absent).await), ErrorReason::NotFound);
+    assert!(world.outbox().await.is_empty(), "nobody is told of what was refused");
     // What was refused took no number.
+    assert_eq!(alice.session(&bot).await.expect("begun").session_number, 1);
+}
+
+#[tokio::test]
+async fn neither_begins_a_session_with_whom_one_blocks() {
+    let mut world = World::begin().await;
+    world.restart(true);
+    let [alice, bob] = [world.user().await, world.user().await];
+    let [assistant, other] = [world.bot().await, world.bot().await];
+    let before = alice.session(&assistant).await.expect("begun");
+    world.feed.block(&assistant, &alice);
+    world.feed.block(&bob, &assistant);
+    world.feed.is_applied(&world).await;
+    assert_eq!(reason(alice.session(&assistant).await), ErrorReason::Blocked);
+    assert_eq!(reason(bob.session(&assistant).await), ErrorReason::Blocked);
+    assert_eq!(get(&alice, &before.chat_id).await.expect("stays"), before);
+    alice.session(&other).await.expect("nothing between these two");
+
+    world.feed.unblock(&assistant, &alice);
+    world.feed.is_applied(&world).await;
     assert_eq!(
-        alice.session(&world.user().await).await.expect("begun").session_number,
-        1
+        alice.session(&assistant).await.expect("begun").session_number,
+        3,
+        "what was refused took no number"
     );
 }
 
 #[tokio::test]
-async fn its_user_changes_a_session_and_its_assistant_does_not() {
+async fn its_user_changes_a_session_and_its_assistant_can_only_end_it() {
     let world = World::begin().await;
-    let [alice, assistant, stranger] = [world.user().await, world.user().await, world.user().await];
+    let [alice, assistant, stranger] = [world.user().await, world.bot().await, world.user().await];
     let session = alice.session(&assistant).await.expect("begun");
     let changed = update(&alice, &session.chat_id, "Plans").await.expect("changed");
     assert_eq!(changed.title, "Plans");
     assert_ne!(changed.etag, session.etag);
     assert_eq!(
         reason(update(&assistant, &session.chat_id, "Mine").await),
-        ErrorReason::PermissionMissing
-    );
-    assert_eq!(
-        reason(close(&assistant, &session.chat_id, "").await),
         ErrorReason::PermissionMissing
     );
     assert_eq!(
@@ -232,13 +258,35 @@ async fn its_user_changes_a_session_and_its_assistant_does_not() {
         reason(close(&alice, &session.chat_id, &session.etag).await),
         ErrorReason::EtagMismatch
     );
+    assert_eq!(
+        reason(close(&stranger, &session.chat_id, "").await),
+        ErrorReason::NotFound
+    );
     assert_eq!(world.log.kinds(&session.chat_id).await.last(), Some(&"chat_updated"));
+
+    // Nobody leaves a session; an assistant that has enough of it ends it, and its user still has it.
+    let request = LeaveChatRequest {
+        chat_id: session.chat_id.clone(),
+        request_id: assistant.request_id(),
+    };
+    let left = assistant.chats().leave_chat(assistant.asks(request)).await;
+    assert_eq!(reason(left), ErrorReason::KindUnsuitable);
+    assert_eq!(
+        reason(close(&assistant, &session.chat_id, &session.etag).await),
+        ErrorReason::EtagMismatch
+    );
+    let closed = close(&assistant, &session.chat_id, &changed.etag)
+        .await
+        .expect("closed");
+    assert!(closed.close_time.is_some());
+    assert_eq!(get(&alice, &session.chat_id).await.expect("seen"), closed);
+    world.assert_told(&session.chat_id).await;
 }
 
 #[tokio::test]
 async fn a_closed_session_can_be_read() {
     let world = World::begin().await;
-    let [alice, assistant] = [world.user().await, world.user().await];
+    let [alice, assistant] = [world.user().await, world.bot().await];
     let session = alice.session(&assistant).await.expect("begun");
     let closed = close(&alice, &session.chat_id, &session.etag).await.expect("closed");
     assert!(closed.close_time.is_some());
@@ -256,7 +304,7 @@ async fn a_closed_session_can_be_read() {
 #[tokio::test]
 async fn a_deleted_sessions_number_is_not_given_again() {
     let world = World::begin().await;
-    let [alice, assistant] = [world.user().await, world.user().await];
+    let [alice, assistant] = [world.user().await, world.bot().await];
     let session = alice.session(&assistant).await.expect("begun");
     delete(&alice, &session.chat_id).await.expect("deleted");
     assert_eq!(reason(get(&alice, &session.chat_id).await), ErrorReason::NotFound);

@@ -4,7 +4,7 @@ use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{DeleteRoleRequest, GetRoleRequest, UpdateRoleRequest};
 
-use crate::support::{Actor, World, reason};
+use crate::support::{Actor, World, reason, until};
 
 /// Two and a half batches.
 const HOLDERS: i32 = 1_250;
@@ -119,14 +119,10 @@ async fn what_a_process_left_on_its_way_is_carried_on() {
     for work in world.service.background() {
         world.environment.drain.spawn(work);
     }
-    let done = async {
-        while count(&world, "roles <> '{}'").await > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), done)
-        .await
-        .expect("carried on in time");
+    until("the rest of the holders", async || {
+        count(&world, "roles <> '{}'").await == 0
+    })
+    .await;
     assert!(
         world.environment.drain.finish().await,
         "background work ends with the drain"

@@ -7,7 +7,7 @@ use tidings_proto_user::v1::{
 };
 use tonic::Status;
 
-use crate::support::{Actor, World, detail, reason, wrong_fields};
+use crate::support::{Actor, World, detail, reason, until, wrong_fields};
 
 async fn look_up(world: &World, by: &Actor, key: Option<Key>) -> Result<User, Status> {
     let response = world.users().lookup_user(by.asks(LookupUserRequest { key })).await?;
@@ -343,9 +343,8 @@ async fn users_from_before_there_were_words_become_found() {
     for work in world.service.background() {
         world.environment.drain.spawn(work);
     }
-    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while search(&world, &ada, "ada", 0).await.unwrap().is_empty() {
-        assert!(tokio::time::Instant::now() < limit, "not found in time");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("the words of users", async || {
+        !search(&world, &ada, "ada", 0).await.unwrap().is_empty()
+    })
+    .await;
 }

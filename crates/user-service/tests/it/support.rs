@@ -18,9 +18,12 @@ use tidings_proto_user::v1::{
     user_state_service_client::UserStateServiceClient,
 };
 use tidings_rpc::{Drain, Environment, Limits, Peer, Slot};
+use tidings_testkit::keep_trusted;
 use tidings_user_service::{Config, MIGRATIONS};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
+
+pub use tidings_testkit::refusal as reason;
 
 /// The service and its surroundings.
 pub struct World {
@@ -60,7 +63,7 @@ impl World {
         let source = Source::stopped(7);
         let secret = SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough");
         let revocations = Revocations::new();
-        keep_trusted(Arc::clone(&revocations));
+        keep_trusted(&revocations);
         let verifier = Arc::new(Verifier::new(revocations, source.clone()));
         let pair = Ed25519KeyPair::generate().expect("a key");
         let public = pair.public_key().as_ref().try_into().expect("32 bytes");
@@ -245,39 +248,16 @@ impl World {
     }
 }
 
-/// Stands in for the feeds, which an idle test does not have.
-fn keep_trusted(revocations: Arc<Revocations>) {
-    tokio::spawn(async move {
-        loop {
-            revocations.heard_sessions();
-            revocations.heard_users();
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
-}
-
-/// Why a call was refused.
-pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> ErrorReason {
-    let status = outcome.expect_err("refused");
-    let info = status
-        .get_details_error_info()
-        .unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
-    assert_eq!(info.domain, "tidings");
-    let reason = format!("ERROR_REASON_{}", info.reason);
-    ErrorReason::from_str_name(&reason).unwrap_or_else(|| panic!("{reason} is not in the contract"))
-}
-
-/// The fields that a call was refused for.
+/// The fields that a call was refused for, in the order in which they are told.
 pub fn wrong_fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
     let status = outcome.expect_err("refused");
-    let details = status.get_error_details();
     assert_eq!(
-        details.error_info().map(|info| info.reason.as_str()),
-        Some("FIELD_INVALID"),
+        tidings_testkit::reason_of(&status),
+        ErrorReason::FieldInvalid,
         "{status:?}"
     );
-    let fields = details.bad_request().expect("fields").field_violations.iter();
-    fields.map(|violation| violation.field.clone()).collect()
+    let fields = status.get_details_bad_request().expect("fields").field_violations;
+    fields.into_iter().map(|violation| violation.field).collect()
 }
 
 /// A detail of a refusal.
@@ -288,4 +268,9 @@ pub fn detail<T: std::fmt::Debug>(outcome: &Result<T, Status>, key: &str) -> Str
         .get(key)
         .cloned()
         .unwrap_or_else(|| panic!("{status:?} has no {key}"))
+}
+
+/// Waits for a condition, for ten seconds at the most.
+pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    tidings_testkit::until(what, Duration::from_secs(10), condition).await;
 }

@@ -22,17 +22,11 @@ async fn list(world: &World, caller: &Actor) -> Vec<AuditEvent> {
 
 /// The entries that follow `before`, once there are so many.
 async fn after(world: &World, caller: &Actor, before: usize, count: usize) -> Vec<AuditEvent> {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            let events = list(world, caller).await;
-            if events.len() >= before + count {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let sealed = tidings_testkit::until_some("the sealed entries", Duration::from_secs(20), async || {
+        let events = list(world, caller).await;
+        (events.len() >= before + count).then_some(events)
     });
-    let mut events = waited.await.expect("sealed in time");
-    events.split_off(before)
+    sealed.await.split_off(before)
 }
 
 async fn create_role(world: &World, caller: &Actor, request_id: &str) -> Result<RoleId, tonic::Status> {

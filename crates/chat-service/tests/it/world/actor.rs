@@ -11,7 +11,16 @@ use tidings_proto_common::v1::ChatRole;
 use tidings_rpc::Peer;
 use tonic::{Request, Status};
 
-use super::Actor;
+use super::{Actor, World};
+
+impl World {
+    /// A program with an account, who can be a session's assistant.
+    pub async fn bot(&self) -> Actor {
+        let bot = self.user().await;
+        self.users.bots.lock().await.insert(bot.id.clone());
+        bot
+    }
+}
 
 impl Actor {
     /// A request with the actor's token.

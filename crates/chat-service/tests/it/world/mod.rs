@@ -22,6 +22,7 @@ use tidings_proto_user::v1::{
 };
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot};
 
+use tidings_testkit::keep_trusted;
 pub use tidings_testkit::{refusal as reason, wrong_fields};
 
 use crate::{
@@ -65,7 +66,7 @@ impl World {
     pub async fn begin_with(config: Config) -> Self {
         let source = Source::system();
         let revocations = Revocations::new();
-        keep_trusted(Arc::clone(&revocations));
+        keep_trusted(&revocations);
         let verifier = Arc::new(Verifier::new(revocations, source.clone()));
         let pair = Ed25519KeyPair::generate().expect("a key");
         let public = pair.public_key().as_ref().try_into().expect("32 bytes");
@@ -275,17 +276,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.drain.begin();
     }
-}
-
-/// Stands in for the feeds, which an idle test does not have.
-fn keep_trusted(revocations: Arc<Revocations>) {
-    tokio::spawn(async move {
-        loop {
-            revocations.heard_sessions();
-            revocations.heard_users();
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
 }
 
 /// Waits for a condition, for ten seconds at the most.

@@ -12,10 +12,9 @@ use tidings_proto_user::v1::{
     BatchGetUserStatesRequest, DeleteUserRequest, DeleteUserResponse, GetUserRequest, ReactivateUserRequest,
     SuspendUserRequest, UndeleteUserRequest, User, UserState,
 };
-use tokio::time::Instant;
 use tonic::{Response, Status};
 
-use crate::support::{Actor, World};
+use crate::support::{Actor, World, until};
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const ADMIN: &str = "00000000-0000-7000-8000-000000000001";
@@ -89,13 +88,9 @@ fn only_deleted(whom: &Actor) -> User {
 }
 
 /// Does the service's housekeeping until the condition holds, for ten seconds at the most.
-async fn after_housekeeping(world: &World, mut condition: impl AsyncFnMut() -> bool) {
+async fn after_housekeeping(world: &World, condition: impl AsyncFn() -> bool) {
     for work in world.service.background() {
         world.environment.drain.spawn(work);
     }
-    let limit = Instant::now() + Duration::from_secs(10);
-    while !condition().await {
-        assert!(Instant::now() < limit, "housekeeping did not get there");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("what housekeeping does", || condition()).await;
 }
