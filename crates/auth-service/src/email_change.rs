@@ -9,11 +9,18 @@
 //! Whoever stops between 2 and 4 leaves a proven change, which the sweeper carries on with: each step can be repeated. Until 4
 //! the account logs in and is recovered by its old address.
 //!
+//! A new password gives up what is not done, whoever asked for it and proved it: they may be who it was changed against. What the user
+//! service was never told is `refused` at once. Else it is `recalled`: the user service is told the account's address again, by a higher
+//! number, so that the statement of 3 changes nothing however late it arrives. That takes an address which was proven before, as the
+//! user service takes none else: where the account has none such, nobody was ever recovered by it, and the change comes to its end. A
+//! password that was reset by mail has proven the address.
+//!
 //! Somebody who registered with the address and never proved it loses it in 2, as among registrations (`store::claims`).
 //! Where nobody may learn whether an address is in use, asking is alike for every one: what its owner is told stands in the
 //! mail alone.
 
 use secrecy::SecretString;
+use sqlx::PgConnection;
 use tidings_authn::Caller;
 use tidings_db::{Schema, requests, transaction};
 use tidings_ids::{EmailChangeId, UserId};
@@ -60,7 +67,7 @@ pub(crate) async fn ask(
         return Err(Error::EmailTaken);
     }
     // One that was proven before goes first, so that the account has one at a time. What became of it shows in the account.
-    for change_id in email_changes::proven(&auth.pool, Some(account.user_id)).await? {
+    for change_id in email_changes::unsettled(&auth.pool, Some(account.user_id)).await? {
         settle(auth, change_id).await?;
     }
 
@@ -79,7 +86,7 @@ pub(crate) async fn ask(
         if accounts::lock(&mut *tx, user_id).await? != Some(account.password_version) {
             return Err(Error::CredentialsInvalid);
         }
-        if !email_changes::proven(&mut *tx, Some(user_id)).await?.is_empty() {
+        if !email_changes::unsettled(&mut *tx, Some(user_id)).await?.is_empty() {
             // Proven since: that one goes first.
             return Err(Error::Conflict);
         }
@@ -105,9 +112,10 @@ pub(crate) async fn owner(auth: &Auth, hash: TokenHash) -> Result<Option<Owner>,
 /// The new address is proven.
 pub(crate) async fn prove(auth: &Auth, hash: TokenHash, owner: &Owner, call: Option<&Repeatable>) -> Result<(), Error> {
     let now = auth.now();
-    let proven = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+    transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if !auth.claim(&mut *tx, call).await? {
-            return Ok(false);
+            // A concurrent duplicate was faster; what became of it is the answer.
+            return Ok(());
         }
         claims::lock_address(&mut *tx, &owner.email_key).await?;
         accounts::lock(&mut *tx, owner.user_id)
@@ -130,13 +138,8 @@ pub(crate) async fn prove(auth: &Auth, hash: TokenHash, owner: &Owner, call: Opt
             };
             requests::set_outcome(&mut *tx, Schema::Auth, &call.key(), &outcome).await?;
         }
-        Ok(true)
+        Ok(())
     })?;
-    if !proven {
-        // A concurrent duplicate was faster; what became of it is the answer.
-        return conclude(auth, owner.change_id).await;
-    }
-    auth.crash_point(Step::EmailProven).await?;
     conclude(auth, owner.change_id).await
 }
 
@@ -151,37 +154,51 @@ async fn conclude(auth: &Auth, change_id: EmailChangeId) -> Result<(), Error> {
     match settle(auth, change_id).await? {
         State::Done => Ok(()),
         // The same as for a token that came too late.
-        State::Asked | State::Proven | State::Refused => Err(Error::CredentialsInvalid),
+        State::Asked | State::Proven | State::Refused | State::Recalled => Err(Error::CredentialsInvalid),
     }
 }
 
-/// One round of carrying on with what was proven. Returns the first error, after trying everything.
+/// Gives up what was proven for the account and is not done, if there is such a change: whether there was. In the transaction that
+/// sets a password, once it has noted that the present address is proven, if it is by that. The account must be locked, and
+/// [`Wake::upkeep`](crate::auth::Wake) be notified after the commit.
+pub(crate) async fn give_up(auth: &Auth, tx: &mut PgConnection, user_id: UserId) -> Result<bool, Error> {
+    Ok(email_changes::give_up(tx, user_id, auth.now()).await?)
+}
+
+/// One round of carrying on with what was proven, and with what was recalled. Returns the first error, after trying everything.
 pub(crate) async fn sweep(auth: &Auth) -> Result<(), Error> {
     let mut outcome = Ok(());
-    for change_id in email_changes::proven(&auth.pool, None).await? {
+    for change_id in email_changes::unsettled(&auth.pool, None).await? {
         outcome = outcome.and(settle(auth, change_id).await.map(|_| ()));
     }
     outcome
 }
 
-/// Carries a proven change to its end. How far it is then; what cannot be reached leaves it proven, and is an error.
+/// Carries a proven change to its end, or a recalled one. How far it is then; what cannot be reached leaves it as it is, and is an
+/// error.
 async fn settle(auth: &Auth, change_id: EmailChangeId) -> Result<State, Error> {
     let Some(change) = email_changes::get(&auth.pool, change_id).await? else {
         return Ok(State::Refused);
     };
-    if change.state != State::Proven {
-        return Ok(change.state);
+    match change.state {
+        State::Proven => {}
+        State::Recalled => return recall(auth, change_id, &change).await,
+        ended => return Ok(ended),
+    }
+    auth.crash_point(Step::EmailProven).await?;
+    if !email_changes::begin_telling(&auth.pool, change_id).await? {
+        return state(auth, change_id).await;
     }
     if !tell(auth, &change).await? {
-        email_changes::refuse(&auth.pool, change_id, auth.now()).await?;
-        return Ok(State::Refused);
+        email_changes::refuse(&auth.pool, change_id, State::Proven, auth.now()).await?;
+        return state(auth, change_id).await;
     }
     auth.crash_point(Step::UserEmailChanged).await?;
     let now = auth.now();
-    transaction!(&auth.pool, |tx| -> Result<_, Error> {
-        if accounts::lock(&mut *tx, change.user_id).await?.is_some()
-            && email_changes::finish(&mut *tx, change_id, now).await?
-        {
+    let finished = transaction!(&auth.pool, |tx| -> Result<_, Error> {
+        let finished = accounts::lock(&mut *tx, change.user_id).await?.is_some()
+            && email_changes::finish(&mut *tx, change_id, now).await?;
+        if finished {
             // Tokens for the old address are worth nothing by now; they need not wait for their end.
             for purpose in [Purpose::ResetPassword, Purpose::VerifyEmail] {
                 tokens::spend(&mut *tx, change.user_id, purpose).await?;
@@ -189,9 +206,37 @@ async fn settle(auth: &Auth, change_id: EmailChangeId) -> Result<State, Error> {
             let event = trail::event(auth, "auth.finish_email_change").subject(change.user_id);
             trail::record(&mut *tx, &event.detail("fields", "email")).await?;
         }
-        Ok(())
+        Ok(finished)
     })?;
-    Ok(State::Done)
+    if finished {
+        Ok(State::Done)
+    } else {
+        // Another call was faster, or the change was given up.
+        state(auth, change_id).await
+    }
+}
+
+/// How far the change is by now.
+async fn state(auth: &Auth, change_id: EmailChangeId) -> Result<State, Error> {
+    let change = email_changes::get(&auth.pool, change_id).await?;
+    Ok(change.map_or(State::Refused, |change| change.state))
+}
+
+/// Has the user service take the account's address back, in place of the one that was given up.
+async fn recall(auth: &Auth, change_id: EmailChangeId, change: &email_changes::Change) -> Result<State, Error> {
+    let account = accounts::get(&auth.pool, change.user_id).await?;
+    if let Some(email) = account.and_then(|account| account.email) {
+        match auth.users.change_email(change.user_id, &email, change.revision).await {
+            Ok(()) | Err(Refused::NotFound) => {}
+            // Deleted, and may come back.
+            Err(Refused::Unsuitable) => return Ok(State::Recalled),
+            // Somebody registers with it at this moment, and will find that it is taken.
+            Err(Refused::EmailTaken) => return Err(Error::Conflict),
+            Err(refused) => return Err(refused.into()),
+        }
+    }
+    email_changes::refuse(&auth.pool, change_id, State::Recalled, auth.now()).await?;
+    Ok(State::Refused)
 }
 
 /// Has the user service follow. False where the address is another's there, or the user gone.

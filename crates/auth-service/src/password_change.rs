@@ -9,7 +9,7 @@ use tidings_rpc::Violations;
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    blocklist, login, notice, proof, standing,
+    blocklist, email_change, login, notice, proof, standing,
     store::{
         accounts::{self, Account},
         mails::Notice,
@@ -113,6 +113,7 @@ async fn replace(
         }
         accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
         proofs::clear(&mut *tx, user_id).await?;
+        let given_up = email_change::give_up(auth, &mut *tx, user_id).await?;
         throttle::forgive(auth, &mut *tx, user_id).await?;
         for purpose in [Purpose::ResetPassword, Purpose::ChangeEmail] {
             tokens::spend(&mut *tx, user_id, purpose).await?;
@@ -120,7 +121,7 @@ async fn replace(
         let (ended, statement) = login::end_in(&mut *tx, user_id, which, reason, now).await?;
         let event = trail::event(auth, action).subject(user_id);
         let event = event.subjects(ended.iter().copied()).request(trail::request_id(call));
-        trail::record(&mut *tx, &event).await?;
+        trail::record(&mut *tx, &trail::given_up_email(event, given_up)).await?;
         notice::enqueue(auth, &mut *tx, user_id, notice).await?;
         Ok(Some((ended, statement)))
     })?;
@@ -128,6 +129,7 @@ async fn replace(
         auth.announce_ended(&ended);
         auth.wake.mails.notify_one();
         standing::tell_soon(auth, statement).await;
+        auth.wake.upkeep.notify_one();
     }
     Ok(())
 }

@@ -125,10 +125,12 @@ async fn reset(
         throttle::forgive(auth, &mut *tx, user_id).await?;
         // The mail has reached its address.
         accounts::verify_email(&mut *tx, user_id).await?;
+        let given_up = email_change::give_up(auth, &mut *tx, user_id).await?;
         tokens::spend(&mut *tx, user_id, Purpose::ResetPassword).await?;
         let (ended, statement) = login::end_in(&mut *tx, user_id, Which::All, EndReason::PasswordReset, now).await?;
         let event = trail::event_by(auth, "auth.reset_password", user_id, None).request(trail::request_id(call));
-        trail::record(&mut *tx, &event.subjects(ended.iter().copied())).await?;
+        let event = event.subjects(ended.iter().copied());
+        trail::record(&mut *tx, &trail::given_up_email(event, given_up)).await?;
         notice::enqueue(auth, &mut *tx, user_id, Notice::PasswordReset).await?;
         Ok(Some((ended, statement)))
     })?;

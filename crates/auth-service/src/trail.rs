@@ -29,6 +29,15 @@ pub(crate) fn request_id(call: Option<&Repeatable>) -> Option<uuid::Uuid> {
     call.map(|call| call.request_id.uuid())
 }
 
+/// Notes with a new password that it gave up a change of address.
+pub(crate) fn given_up_email(event: Event, given_up: bool) -> Event {
+    if given_up {
+        event.detail("given_up", "email_change")
+    } else {
+        event
+    }
+}
+
 /// Writes an event in the transaction of its effect.
 pub(crate) async fn record(tx: &mut PgConnection, event: &Event) -> Result<(), Error> {
     Ok(audit::record(tx, Schema::Auth, event).await?)

@@ -20,17 +20,32 @@ pub(crate) enum State {
     Proven,
     /// The address is the account's, in both services.
     Done,
-    /// It came to nothing: another one took its place, or the address was another's.
+    /// It came to nothing: another one took its place, the address was another's, or the account got a new password.
     Refused,
+    /// It came to nothing so late that the user service is to be told the account's present address again.
+    Recalled,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Proven => "proven",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Recalled => "recalled",
+        }
+    }
 }
 
 impl From<String> for State {
-    /// A constraint holds the column to the four names.
+    /// A constraint holds the column to the five names.
     fn from(name: String) -> Self {
         match &*name {
             "asked" => Self::Asked,
             "proven" => Self::Proven,
             "done" => Self::Done,
+            "recalled" => Self::Recalled,
             _ => Self::Refused,
         }
     }
@@ -46,7 +61,7 @@ pub(crate) struct NewChange<'a> {
 }
 
 /// Stores a change in place of an earlier one that waits for a proof. The account must be locked and have none that is
-/// [proven](State::Proven).
+/// [unsettled].
 pub(crate) async fn ask(tx: &mut PgConnection, change: &NewChange<'_>, now: OffsetDateTime) -> Result<(), Error> {
     withdraw(&mut *tx, change.user_id, now).await?;
     sqlx::query!(
@@ -135,7 +150,7 @@ pub(crate) async fn owner<'e>(
              and e.state = 'asked'
              and e.create_time > $3
              and not exists (select from auth.accounts as h where h.email_key = e.email_key and h.state = 'active')
-             and not exists (select from auth.email_changes as o where o.email_key = e.email_key and o.state = 'proven')",
+             and not exists (select from auth.email_changes as o where o.email_key = e.email_key and o.state in ('proven', 'recalled'))",
         hash.as_slice(),
         now,
         now - ASKED_FOR,
@@ -197,20 +212,62 @@ pub(crate) async fn get<'e>(
     Ok(change.fetch_optional(executor).await?)
 }
 
-/// The changes that the user service is to be told about: all, or those of one account.
-pub(crate) async fn proven<'e>(
+/// The changes that the user service is to be told about, proven or recalled: all, or those of one account.
+pub(crate) async fn unsettled<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     user_id: Option<UserId>,
 ) -> Result<Vec<EmailChangeId>, Error> {
-    let proven = sqlx::query_scalar!(
+    let unsettled = sqlx::query_scalar!(
         "select change_id
          from auth.email_changes
-         where state = 'proven' and ($1::uuid is null or user_id = $1)
+         where state in ('proven', 'recalled') and ($1::uuid is null or user_id = $1)
          order by change_id
          limit 100",
         user_id.map(|id| id.uuid()),
     );
-    Ok(proven.fetch_all(executor).await?)
+    Ok(unsettled.fetch_all(executor).await?)
+}
+
+/// Notes that the user service is about to be told. False where there is nothing to tell any more.
+pub(crate) async fn begin_telling<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    change_id: EmailChangeId,
+) -> Result<bool, Error> {
+    let begun = sqlx::query!(
+        "update auth.email_changes
+         set told = true
+         where change_id = $1 and state = 'proven'",
+        change_id.uuid(),
+    );
+    Ok(begun.execute(executor).await?.rows_affected() == 1)
+}
+
+/// Gives up what was proven for the account and is not done, if there is such a change: whether there was. Where the user service may
+/// have been told, it is to be told otherwise; that takes an address which was proven before. The account must be locked.
+pub(crate) async fn give_up(tx: &mut PgConnection, user_id: UserId, now: OffsetDateTime) -> Result<bool, Error> {
+    let given_up = sqlx::query_scalar!(
+        r#"update auth.email_changes as e
+         set state = case when e.told then 'recalled' else 'refused' end, revision = a.email_revision + 1, update_time = $2
+         from auth.accounts as a
+         where a.user_id = e.user_id
+             and e.user_id = $1
+             and e.state = 'proven'
+             and (not e.told or (a.email is not null and a.email_verified))
+         returning e.revision as "revision!""#,
+        user_id.uuid(),
+        now,
+    );
+    let Some(revision) = given_up.fetch_optional(&mut *tx).await? else {
+        return Ok(false);
+    };
+    sqlx::query!(
+        "update auth.accounts set email_revision = $2 where user_id = $1",
+        user_id.uuid(),
+        revision,
+    )
+    .execute(tx)
+    .await?;
+    Ok(true)
 }
 
 /// The user service has the address now: the account gets it, verified. The account must be locked. False where this was done
@@ -242,18 +299,20 @@ pub(crate) async fn finish(
     Ok(true)
 }
 
-/// The user service has refused the address.
+/// The user service has refused the address of a proven change, or has the present one again after a recalled one: `from` says which.
 pub(crate) async fn refuse<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     change_id: EmailChangeId,
+    from: State,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     sqlx::query!(
         "update auth.email_changes
          set state = 'refused', update_time = $2
-         where change_id = $1 and state = 'proven'",
+         where change_id = $1 and state = $3",
         change_id.uuid(),
         now,
+        from.name(),
     )
     .execute(executor)
     .await?;
@@ -270,7 +329,7 @@ pub(crate) async fn purge<'e>(
          where change_id = any (array(
              select change_id
              from auth.email_changes
-             where state <> 'proven' and update_time < $1
+             where state not in ('proven', 'recalled') and update_time < $1
              order by update_time
              limit 1000
              for update skip locked

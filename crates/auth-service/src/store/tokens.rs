@@ -87,7 +87,7 @@ pub(crate) async fn owner<'e>(
                      and not exists (select from auth.accounts as h
                                      where h.email_key = t.email_key and h.state = 'active')
                      and not exists (select from auth.email_changes as e
-                                     where e.email_key = t.email_key and e.state = 'proven')))
+                                     where e.email_key = t.email_key and e.state in ('proven', 'recalled'))))
              and (t.purpose <> 'reset_password' or t.password_version = a.password_version)",
         hash.as_slice(),
         purpose.name(),

@@ -1,5 +1,7 @@
 //! Another address: proven first, and then true in both services, or in neither.
 
+mod given_up;
+
 use std::time::Duration;
 
 use tidings_auth_service::{Config, Registration, Step};

@@ -45,12 +45,14 @@ async fn a_suspension_ends_all_login_sessions_and_tells_those_who_verify() {
         world.login("ada").await.expect("logged in"),
     );
     let others = world.login("bob").await.expect("logged in");
-    world.users.suspend(&ada);
+    // Before the feed tells it.
+    world.users.change(&ada, |user| user.status = UserStatus::Suspended);
     assert_eq!(
         refusal(world.refresh(&phone.refresh_token, &world.request_id()).await),
         "ACCOUNT_SUSPENDED",
         "at once"
     );
+    world.users.suspend(&ada);
     for session in [&phone, &laptop] {
         eventually("the login session ended", async || {
             end_reason(&world, &session.login_session_id).await == "suspended"
