@@ -46,6 +46,9 @@ create table messages.chats (
     -- common.v1.ChatHistory
     history smallint not null,
     archived boolean not null,
+    -- A direct chat of two users one of whom blocks the other: nothing can be sent there, by neither. It is a fact for the send's
+    -- transaction and nobody else: no entry of a log tells of it, since who is blocked is not told.
+    blocked boolean not null default false,
     removed boolean not null default false,
     -- Removed, but not all members' logs say so yet.
     ending boolean not null default false,
@@ -120,6 +123,7 @@ select
     c.kind,
     c.history,
     c.archived,
+    c.blocked,
     c.slow_mode_interval_secs,
     c.assistant_user_id,
     m.role,

@@ -8,7 +8,7 @@
 --   * They run with plan_cache_mode = force_generic_plan, enable_seqscan = off, enable_mergejoin = off. In `auto` a partitioned
 --     plan is judged too dear, and every statement inside is planned again at every call.
 --
--- Outcomes, which `send/outcome.rs` repeats:
+-- Outcomes, which `send/item.rs` repeats:
 --
 --    0 stored                       5 chat archived             10 attachment not ready, or in another message
 --    1 the same was sent before     6 sender muted              11 message to answer is deleted
@@ -16,9 +16,11 @@
 --    3 no such chat, or no member   8 no message to reply to    13 too many responses
 --    4 not now: the next batch      9 no such attachment        14 sender may not respond
 --                                                               15 type does not fit the attachment
+--                                                               16 chat blocked
 --
--- Membership is asked before the request_id, so that a removed member learns nothing from a repetition; what the state of the
--- chat forbids is asked after it, since a repetition changes nothing. `until` is when a mute ends or slow mode allows the next.
+-- The request_id is asked before everything else but the chat's row: a repetition changes nothing, and gets the first outcome also
+-- when its sender is no member any more, or the chat is archived or removed. 1 gives the ids of the first outcome and no content.
+-- `until` is when a mute ends or slow mode allows the next.
 
 -- For batches of about 8 and more, of plain messages: text, metadata, replies.
 create function messages.send_batch(
@@ -37,6 +39,7 @@ declare
     l_position bigint[];
     l_first bigint[];
     l_archived boolean[];
+    l_blocked boolean[];
     l_removed boolean[];
     l_joining boolean[];
     l_slow integer[];
@@ -47,8 +50,8 @@ begin
     if wait then
         select array_agg(c.chat_id), array_agg(c.audience_id), array_agg(c.audience_number), array_agg(c.last_sequence),
             array_agg(c.last_position), array_agg(c.first_sequence), array_agg(c.archived), array_agg(c.removed),
-            array_agg(c.history = 2), array_agg(c.slow_mode_interval_secs)
-        into l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow
+            array_agg(c.history = 2), array_agg(c.slow_mode_interval_secs), array_agg(c.blocked)
+        into l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow, l_blocked
         from (
             select c.*
             from (select distinct u.chat_id from unnest(chat_ids) u(chat_id)) u
@@ -59,8 +62,8 @@ begin
     else
         select array_agg(c.chat_id), array_agg(c.audience_id), array_agg(c.audience_number), array_agg(c.last_sequence),
             array_agg(c.last_position), array_agg(c.first_sequence), array_agg(c.archived), array_agg(c.removed),
-            array_agg(c.history = 2), array_agg(c.slow_mode_interval_secs)
-        into l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow
+            array_agg(c.history = 2), array_agg(c.slow_mode_interval_secs), array_agg(c.blocked)
+        into l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow, l_blocked
         from (
             select c.*
             from (select distinct u.chat_id from unnest(chat_ids) u(chat_id)) u
@@ -82,15 +85,15 @@ begin
             l.last_sequence, l.last_position, l.slow > 0 as is_slow, m.mute_end_time,
             v.last_send_time + make_interval(secs => l.slow) as slow_until,
             r.outcome_id as old_id, r.sequence as old_sequence, r.create_time as old_time,
-            min(i.ord) over (partition by i.chat_id, i.caller_id, i.request_id) as first_ord,
             case
                 -- Not among the locked: held by somebody, or absent? Absent must not be deferred for ever.
                 when l.chat_id is null then
                     case when exists (select from messages.chats c where c.chat_id = i.chat_id) then 4 else 3 end
-                when m.role is null then 3
                 when r.request_hash = i.request_hash then 1
                 when r.request_hash is not null then 2
+                when m.role is null then 3
                 when l.archived then 5
+                when l.blocked then 16
                 when m.mute_end_time > at then 6
                 -- In slow mode one item of a sender is decided at a time.
                 when l.slow > 0 and row_number() over (partition by i.chat_id, i.caller_id order by i.ord) > 1 then 4
@@ -100,8 +103,10 @@ begin
             end as verdict
         from unnest(chat_ids, caller_ids, request_ids, request_hashes, message_ids, bodies, metadatas, reply_tos)
             with ordinality i(chat_id, caller_id, request_id, request_hash, message_id, body, metadata, reply_to, ord)
-        left join unnest(l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow)
-            l(chat_id, audience_id, audience_number, last_sequence, last_position, first_sequence, archived, removed, joining, slow)
+        left join unnest(
+            l_chat, l_audience, l_number, l_sequence, l_position, l_first, l_archived, l_removed, l_joining, l_slow, l_blocked)
+            l(chat_id, audience_id, audience_number, last_sequence, last_position, first_sequence, archived, removed, joining, slow,
+                blocked)
             on l.chat_id = i.chat_id
         left join lateral (
             select m.role, m.mute_end_time
@@ -148,7 +153,13 @@ begin
             i.*,
             i.verdict = 0 and i.first_ord = i.ord as fresh,
             count(*) filter (where i.verdict = 0 and i.first_ord = i.ord) over (partition by i.chat_id order by i.ord) as rank
-        from item i
+        from (
+            -- An item that is refused has not used its request_id: the next one that has it is the first.
+            select
+                i.*,
+                min(i.ord) filter (where i.verdict = 0) over (partition by i.chat_id, i.caller_id, i.request_id) as first_ord
+            from item i
+        ) i
     ), counted as (
         update messages.chats c
         set last_sequence = c.last_sequence + n.n,
@@ -233,6 +244,17 @@ begin
         end if;
         at := clock_timestamp(); visible_from := 1; last_sent := null;
 
+        select r.request_hash, r.outcome_id, r.sequence, r.create_time into r
+        from messages.requests r
+        where r.chat_id = c.chat_id and r.caller_id = caller_ids[i] and r.method = methods[i] and r.request_id = request_ids[i];
+        if found then
+            outcome := 2;
+            if r.request_hash = request_hashes[i] then
+                outcome := 1; message_id := r.outcome_id; sequence := r.sequence; create_time := r.create_time;
+            end if;
+            return next; continue;
+        end if;
+
         select m.role, m.mute_end_time into m
         from messages.members m
         where m.audience_id = c.audience_id
@@ -245,19 +267,10 @@ begin
             outcome := 3; return next; continue;
         end if;
 
-        select r.request_hash, r.outcome_id, r.sequence, r.create_time into r
-        from messages.requests r
-        where r.chat_id = c.chat_id and r.caller_id = caller_ids[i] and r.method = methods[i] and r.request_id = request_ids[i];
-        if found then
-            outcome := 2;
-            if r.request_hash = request_hashes[i] then
-                outcome := 1; message_id := r.outcome_id; sequence := r.sequence; create_time := r.create_time;
-            end if;
-            return next; continue;
-        end if;
-
         if c.archived then
             outcome := 5; return next; continue;
+        elsif c.blocked then
+            outcome := 16; return next; continue;
         elsif m.mute_end_time > at then
             outcome := 6; until := m.mute_end_time; return next; continue;
         end if;

@@ -8,6 +8,7 @@ mod sweeper;
 
 use std::sync::Arc;
 
+use sqlx::PgConnection;
 use tidings_db::{Pool, transaction};
 use tidings_ids::{AttachmentId, ChatId, Source, UserId};
 use tidings_proto_common::v1::ErrorReason;
@@ -69,20 +70,20 @@ pub(crate) struct Attachments {
 }
 
 impl Attachments {
-    /// Announces a file, and says where to put it; no URL where a repetition finds it complete.
+    /// Announces a file, and says where to put it; no URL where a repetition finds it complete, or its caller no member any more.
     pub(crate) async fn create_upload(
         &self,
         call: &Call,
         announced: &Announced,
-    ) -> Result<(AttachmentRow, Option<SignedUrl>), Error> {
+    ) -> Result<(AttachmentId, Option<SignedUrl>), Error> {
         let attachment_id = self.source.new_id();
         let now = self.source.now();
-        let row = transaction!(&self.pool, |tx| -> Result<AttachmentRow, Error> {
+        let (id, row) = transaction!(&self.pool, |tx| -> Result<_, Error> {
             lock_chat(tx, call.chat_id).await?;
-            let access = Access::of(&mut *tx, call.chat_id, call.caller_id).await?;
             if let Earlier::Same(id) = call.look_up(tx).await? {
-                return store::own(tx, call, id.into()).await.map(|own| own.row);
+                return Ok((id.into(), seen(tx, call, id.into()).await?));
             }
+            let access = Access::of(&mut *tx, call.chat_id, call.caller_id).await?;
             access.check_writable()?;
             if store::uploading(tx, call.caller_id).await? >= UPLOADING_MAX {
                 let problem = Problem::new(ErrorReason::QuotaExceeded);
@@ -90,22 +91,23 @@ impl Attachments {
             }
             store::insert(tx, call, attachment_id, announced, now).await?;
             call.remember(tx, attachment_id.uuid()).await?;
-            store::own(tx, call, attachment_id).await.map(|own| own.row)
+            let row = store::own(tx, call, attachment_id).await?.row;
+            Ok((attachment_id, Some(row)))
         })?;
-        let awaited = row.state() == AttachmentState::Uploading;
-        let url = awaited.then(|| self.urls.sign(Action::Upload, row.chat_id, row.attachment_id));
-        Ok((row, url))
+        let awaited = row.is_some_and(|row| row.state() == AttachmentState::Uploading);
+        let url = awaited.then(|| self.urls.sign(Action::Upload, call.chat_id, id));
+        Ok((id, url))
     }
 
-    /// Takes an upload over whose bytes were put.
-    pub(crate) async fn complete_upload(&self, call: &Call, id: AttachmentId) -> Result<AttachmentRow, Error> {
+    /// Takes an upload over whose bytes were put; `None` where that was done before and the caller is no member any more.
+    pub(crate) async fn complete_upload(&self, call: &Call, id: AttachmentId) -> Result<Option<AttachmentRow>, Error> {
         let expired_before = self.source.now() - self.config.unused_attachment_lifetime;
-        transaction!(&self.pool, |tx| -> Result<AttachmentRow, Error> {
+        transaction!(&self.pool, |tx| -> Result<Option<AttachmentRow>, Error> {
             lock_chat(tx, call.chat_id).await?;
-            Access::of(&mut *tx, call.chat_id, call.caller_id).await?;
             if let Earlier::Same(id) = call.look_up(tx).await? {
-                return store::own(tx, call, id.into()).await.map(|own| own.row);
+                return seen(tx, call, id.into()).await;
             }
+            Access::of(&mut *tx, call.chat_id, call.caller_id).await?;
             let own = store::own(tx, call, id).await?;
             match own.row.state() {
                 AttachmentState::Ready => {}
@@ -117,7 +119,7 @@ impl Attachments {
                 _ => return Err(Problem::new(ErrorReason::UploadExpired).into()),
             }
             call.remember(tx, id.uuid()).await?;
-            store::own(tx, call, id).await.map(|own| own.row)
+            store::own(tx, call, id).await.map(|own| Some(own.row))
         })
     }
 
@@ -138,5 +140,18 @@ impl Attachments {
             return Err(Problem::new(ErrorReason::StateUnsuitable).into());
         }
         Ok(self.urls.sign(Action::Download, chat_id, id))
+    }
+}
+
+/// The caller's own attachment that a repeated call is about; `None` where it is gone, or the caller is no member any more.
+async fn seen(tx: &mut PgConnection, call: &Call, id: AttachmentId) -> Result<Option<AttachmentRow>, Error> {
+    let own = async {
+        Access::of(&mut *tx, call.chat_id, call.caller_id).await?;
+        store::own(tx, call, id).await
+    };
+    match own.await {
+        Ok(own) => Ok(Some(own.row)),
+        Err(Error::Problem(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }

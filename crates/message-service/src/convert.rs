@@ -1,6 +1,7 @@
 //! Between what is stored and what the protos say. Pure functions, nothing is decided here.
 
 use prost_types::Timestamp;
+use tidings_ids::{AttachmentId, ChatId, MessageId};
 use tidings_proto_message::v1 as proto;
 use time::OffsetDateTime;
 
@@ -73,6 +74,42 @@ pub(crate) fn hidden_message(row: &MessageRow, hide_time: OffsetDateTime) -> pro
         row: shell,
         attachments: Vec::new(),
     })
+}
+
+/// A message that a repeated call is about and that its caller may no longer see: which one it was, and
+/// nothing else; the sequence where sending it was the call, else 0.
+pub(crate) fn unseen_message(chat_id: ChatId, message_id: MessageId, sequence: i64) -> proto::Message {
+    proto::Message {
+        message_id: message_id.to_string(),
+        chat_id: chat_id.to_string(),
+        sequence,
+        ..proto::Message::default()
+    }
+}
+
+/// The same of a response.
+pub(crate) fn unseen_response(
+    chat_id: ChatId,
+    response_id: MessageId,
+    to: MessageId,
+    sequence: i64,
+) -> proto::BotResponse {
+    proto::BotResponse {
+        response_id: response_id.to_string(),
+        message_id: to.to_string(),
+        chat_id: chat_id.to_string(),
+        sequence,
+        ..proto::BotResponse::default()
+    }
+}
+
+/// The same of an attachment.
+pub(crate) fn unseen_attachment(chat_id: ChatId, attachment_id: AttachmentId) -> proto::Attachment {
+    proto::Attachment {
+        attachment_id: attachment_id.to_string(),
+        chat_id: chat_id.to_string(),
+        ..proto::Attachment::default()
+    }
 }
 
 /// A response as a resource of its own; `None` for a message that is no response.

@@ -1,5 +1,6 @@
 //! Editing and deleting messages. Each runs under the lock of the chat's row, which gives the change its place in the log, and
-//! checks in the contract's order: access, repetition, etag, effect.
+//! checks in the contract's order: repetition, access, etag, effect. A repetition changes nothing and is answered whoever repeats it,
+//! with the message for who may still see it.
 
 use sqlx::{PgConnection, types::Json};
 use tidings_audit::{self as audit, Event};
@@ -43,13 +44,12 @@ pub(crate) struct Hidden {
     pub(crate) hide_time: OffsetDateTime,
 }
 
-/// Edits a message and returns it as it is then.
-pub(crate) async fn update_message(pool: &Pool, bus: &Bus, call: &Call, edit: &Edit) -> Result<Message, Error> {
-    let message = transaction!(pool, |tx| -> Result<Message, Error> {
-        let access = begin(tx, call).await?;
-        if let Earlier::Same(id) = call.look_up(tx).await? {
-            return found_whole(tx, call, id.into()).await;
-        }
+/// Edits a message and returns it as it is then; `None` where the same was done before and the caller may no longer see it.
+pub(crate) async fn update_message(pool: &Pool, bus: &Bus, call: &Call, edit: &Edit) -> Result<Option<Message>, Error> {
+    let message = transaction!(pool, |tx| -> Result<Option<Message>, Error> {
+        let Some(access) = begin(tx, call).await? else {
+            return found_whole(tx, call, edit.message_id).await;
+        };
         let row = found(tx, call, edit.message_id).await?;
         check_editable(call.caller_id, &row, edit)?;
         access.check_writable()?;
@@ -62,19 +62,18 @@ pub(crate) async fn update_message(pool: &Pool, bus: &Bus, call: &Call, edit: &E
     Ok(message)
 }
 
-/// Deletes a message for all and returns the tombstone.
+/// Deletes a message for all and returns the tombstone; `None` as with an edit.
 pub(crate) async fn delete_for_all(
     pool: &Pool,
     bus: &Bus,
     source: &Source,
     call: &Call,
     deletion: &Deletion,
-) -> Result<Message, Error> {
-    let message = transaction!(pool, |tx| -> Result<Message, Error> {
-        let access = begin(tx, call).await?;
-        if let Earlier::Same(id) = call.look_up(tx).await? {
-            return found_whole(tx, call, id.into()).await;
-        }
+) -> Result<Option<Message>, Error> {
+    let message = transaction!(pool, |tx| -> Result<Option<Message>, Error> {
+        let Some(access) = begin(tx, call).await? else {
+            return found_whole(tx, call, deletion.message_id).await;
+        };
         let row = found(tx, call, deletion.message_id).await?;
         if row.sender_id != call.caller_id && !access.is_admin() {
             return Err(Problem::new(ErrorReason::PermissionMissing).into());
@@ -94,16 +93,21 @@ pub(crate) async fn delete_for_all(
     Ok(message)
 }
 
-/// Hides a message from the caller.
-pub(crate) async fn delete_for_me(pool: &Pool, bus: &Bus, call: &Call, deletion: &Deletion) -> Result<Hidden, Error> {
-    let hidden = transaction!(pool, |tx| -> Result<Hidden, Error> {
-        begin(tx, call).await?;
-        let id = match call.look_up(tx).await? {
-            Earlier::Same(id) => id.into(),
-            Earlier::Nothing => deletion.message_id,
+/// Hides a message from the caller; `None` as with an edit.
+pub(crate) async fn delete_for_me(
+    pool: &Pool,
+    bus: &Bus,
+    call: &Call,
+    deletion: &Deletion,
+) -> Result<Option<Hidden>, Error> {
+    let hidden = transaction!(pool, |tx| -> Result<Option<Hidden>, Error> {
+        let is_new = begin(tx, call).await?.is_some();
+        let row = match visible(tx, call, deletion.message_id).await? {
+            Some(row) => row,
+            None if is_new => return Err(Problem::not_found().into()),
+            None => return Ok(None),
         };
-        let row = visible(tx, call, id).await?;
-        if !row.hidden {
+        if is_new && !row.hidden {
             check_etag(&row, &deletion.etag)?;
             let kind = EntryKind::MessageHidden {
                 message_id: row.message_id,
@@ -116,42 +120,42 @@ pub(crate) async fn delete_for_me(pool: &Pool, bus: &Bus, call: &Call, deletion:
                 kind,
             };
             hide(tx, call, &row).await?;
-            call.remember(tx, row.message_id.uuid()).await?;
             user_log::append(tx, &[entry]).await?;
         }
+        if is_new {
+            call.remember(tx, row.message_id.uuid()).await?;
+        }
         let hide_time = hide_time(tx, call, &row).await?;
-        Ok(Hidden { row, hide_time })
+        Ok(Some(Hidden { row, hide_time }))
     })?;
     bus.moved([], [call.caller_id]);
     Ok(hidden)
 }
 
-/// Takes the chat's row, and then asks whether the caller is a member.
-async fn begin(tx: &mut PgConnection, call: &Call) -> Result<Access, Error> {
+/// Takes the chat's row, and then asks whether the call was made before, which is `None`, and else whether the caller is a member.
+async fn begin(tx: &mut PgConnection, call: &Call) -> Result<Option<Access>, Error> {
     lock_chat(tx, call.chat_id).await?;
-    Access::of(tx, call.chat_id, call.caller_id).await
+    match call.look_up(tx).await? {
+        Earlier::Same(_) => Ok(None),
+        Earlier::Nothing => Access::of(tx, call.chat_id, call.caller_id).await.map(Some),
+    }
 }
 
 /// The message, unless the caller may not see it or has hidden it.
 async fn found(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<MessageRow, Error> {
-    let row = visible(tx, call, id).await?;
-    if row.hidden {
-        Err(Problem::not_found().into())
-    } else {
-        Ok(row)
-    }
+    let row = visible(tx, call, id).await?.filter(|row| !row.hidden);
+    row.ok_or_else(|| Problem::not_found().into())
 }
 
-/// The message, unless the caller may not see it.
-async fn visible(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<MessageRow, Error> {
-    let rows = read::rows_by_id(tx, call.chat_id, call.caller_id, &[id]).await?;
-    rows.into_iter().next().ok_or_else(|| Problem::not_found().into())
+/// The message, unless the caller may not see it; also one that the caller has hidden.
+async fn visible(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<Option<MessageRow>, Error> {
+    Ok(read::rows_by_id(tx, call.chat_id, call.caller_id, &[id]).await?.pop())
 }
 
-async fn found_whole(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<Message, Error> {
-    let row = found(&mut *tx, call, id).await?;
-    let mut messages = read::complete(tx, vec![row]).await?;
-    Ok(messages.pop().expect("one row makes one message"))
+/// The message as it is now with its attachments, if the caller may see it and has not hidden it.
+async fn found_whole(tx: &mut PgConnection, call: &Call, id: MessageId) -> Result<Option<Message>, Error> {
+    let row = visible(&mut *tx, call, id).await?.filter(|row| !row.hidden);
+    Ok(read::complete(tx, Vec::from_iter(row)).await?.pop())
 }
 
 fn check_etag(row: &MessageRow, etag: &str) -> Result<(), Problem> {

@@ -1,8 +1,6 @@
 //! Reading messages. Every statement here joins `messages.access`, so that membership and content are of one snapshot: a caller
 //! who is no member gets no rows, whatever the ids are.
 
-mod turns;
-
 use sqlx::{PgExecutor, types::Json};
 use tidings_db::{Error, Pool};
 use tidings_ids::{AttachmentId, ChatId, MessageId, UserId};
@@ -13,6 +11,31 @@ use crate::{
     attachment::AttachmentRow,
     message::{Message, MessageRow, Metadata, with_attachments},
 };
+
+/// A checked query for whole messages. `$from` is what follows the columns, in which `m` is `messages.messages` and `a` the reader's
+/// `messages.access`.
+macro_rules! message_rows {
+    ($from:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            MessageRow,
+            r#"
+            select
+                m.chat_id, m.sequence, m.message_id, m.sender_id, m.type as kind, m.body,
+                m.metadata as "metadata: Json<Metadata>", m.reply_to_message_id,
+                m.attachment_ids as "attachment_ids: Vec<AttachmentId>", m.response_to_message_id, m.response_state,
+                m.response_finish_time, m.revision, m.create_time, m.update_time, m.delete_time, m.original_time, m.external_id,
+                exists (
+                    select
+                    from messages.hidden_messages h
+                    where h.chat_id = m.chat_id and h.user_id = a.user_id and h.sequence = m.sequence
+                ) as "hidden!"
+            "# + $from
+            $(, $argument)*
+        )
+    };
+}
+
+mod turns;
 
 /// The messages with these ids that the user may see, in no particular order. Those that the user has hidden are left out.
 pub(crate) async fn messages_by_id(
@@ -44,23 +67,12 @@ pub(crate) async fn rows_by_id(
     ids: &[MessageId],
 ) -> Result<Vec<MessageRow>, Error> {
     let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    Ok(sqlx::query_as!(
-        MessageRow,
-        r#"
-        select
-            m.chat_id, m.sequence, m.message_id, m.sender_id, m.type as kind, m.body,
-            m.metadata as "metadata: Json<Metadata>", m.reply_to_message_id,
-            m.attachment_ids as "attachment_ids: Vec<AttachmentId>", m.response_to_message_id, m.response_state,
-            m.response_finish_time, m.revision, m.create_time, m.update_time, m.delete_time, m.original_time, m.external_id,
-            exists (
-                select
-                from messages.hidden_messages h
-                where h.chat_id = m.chat_id and h.user_id = a.user_id and h.sequence = m.sequence
-            ) as "hidden!"
+    Ok(message_rows!(
+        "
         from messages.access a
         join messages.messages m on m.chat_id = $1 and m.message_id = any ($3) and m.sequence >= a.first_sequence
         where a.chat_id = $1 and a.user_id = $2
-        "#,
+        ",
         chat_id.uuid(),
         user_id.uuid(),
         &ids,
@@ -84,23 +96,12 @@ pub(crate) async fn messages_at(pool: &Pool, user_id: UserId, places: &[Place]) 
     }
     let chat_ids: Vec<uuid::Uuid> = places.iter().map(|place| place.chat_id.uuid()).collect();
     let sequences: Vec<i64> = places.iter().map(|place| place.sequence).collect();
-    let mut rows = sqlx::query_as!(
-        MessageRow,
-        r#"
-        select
-            m.chat_id, m.sequence, m.message_id, m.sender_id, m.type as kind, m.body,
-            m.metadata as "metadata: Json<Metadata>", m.reply_to_message_id,
-            m.attachment_ids as "attachment_ids: Vec<AttachmentId>", m.response_to_message_id, m.response_state,
-            m.response_finish_time, m.revision, m.create_time, m.update_time, m.delete_time, m.original_time, m.external_id,
-            exists (
-                select
-                from messages.hidden_messages h
-                where h.chat_id = m.chat_id and h.user_id = a.user_id and h.sequence = m.sequence
-            ) as "hidden!"
+    let mut rows = message_rows!(
+        "
         from unnest($2::uuid[], $3::bigint[]) u(chat_id, sequence)
         join messages.access a on a.chat_id = u.chat_id and a.user_id = $1
         join messages.messages m on m.chat_id = u.chat_id and m.sequence = u.sequence and m.sequence >= a.first_sequence
-        "#,
+        ",
         user_id.uuid(),
         &chat_ids,
         &sequences,
@@ -119,24 +120,13 @@ pub(crate) async fn rows_in_range(
     first: i64,
     last: i64,
 ) -> Result<Vec<MessageRow>, Error> {
-    Ok(sqlx::query_as!(
-        MessageRow,
-        r#"
-        select
-            m.chat_id, m.sequence, m.message_id, m.sender_id, m.type as kind, m.body,
-            m.metadata as "metadata: Json<Metadata>", m.reply_to_message_id,
-            m.attachment_ids as "attachment_ids: Vec<AttachmentId>", m.response_to_message_id, m.response_state,
-            m.response_finish_time, m.revision, m.create_time, m.update_time, m.delete_time, m.original_time, m.external_id,
-            exists (
-                select
-                from messages.hidden_messages h
-                where h.chat_id = m.chat_id and h.user_id = a.user_id and h.sequence = m.sequence
-            ) as "hidden!"
+    Ok(message_rows!(
+        "
         from messages.access a
         join messages.messages m on m.chat_id = $1 and m.sequence between $3 and $4 and m.sequence >= a.first_sequence
         where a.chat_id = $1 and a.user_id = $2
         order by m.sequence
-        "#,
+        ",
         chat_id.uuid(),
         user_id.uuid(),
         first,

@@ -219,7 +219,7 @@ fn every_service_has_the_tables_of_this_crate() {
         (Schema::Auth, "auth-service/migrations/0010_audit.sql"),
         (Schema::Users, "user-service/migrations/0008_audit.sql"),
         (Schema::Chats, "chat-service/migrations/20261121000006_audit.sql"),
-        (Schema::Messages, "message-service/migrations/0008_audit.sql"),
+        (Schema::Messages, "message-service/migrations/0006_audit.sql"),
     ] {
         let migration = std::fs::read_to_string(crates.join(migration)).expect(migration);
         assert_eq!(

@@ -40,7 +40,9 @@ trait Logs {
     /// The next logs in the order of their ids.
     async fn portion(pool: &Pool, after: Uuid) -> Result<Vec<Uuid>, Error>;
 
-    /// Moves floors past what has expired; whether one could be moved further.
+    /// Moves floors past what has expired; whether one could be moved further. Positions of a log are in the order of time as far as
+    /// it matters here: one that is older than its successors goes with the last old one. Rows that somebody holds are left for the
+    /// next walk: waiting for many of them would close a circle with whoever waits for many too.
     async fn raise(pool: &Pool, logs: &[Uuid], before: OffsetDateTime) -> Result<bool, Error>;
 
     /// Drops entries below the floors; whether there may be more.
@@ -81,167 +83,136 @@ impl Walk {
     }
 }
 
-struct Chats;
+/// The logs of one kind: `$heads` has a row for each with its floor, `$entries` what they hold, and `$id` says in both which log it is.
+/// A macro, since the queries are checked when they are compiled, and so cannot be put together later.
+macro_rules! logs {
+    ($logs:ident: $heads:literal, $entries:literal, $id:literal) => {
+        struct $logs;
 
-impl Logs for Chats {
-    async fn portion(pool: &Pool, after: Uuid) -> Result<Vec<Uuid>, Error> {
-        let logs = sqlx::query_scalar!(
-            r#"select chat_id as "chat_id: Uuid" from messages.chats where chat_id > $1 order by chat_id limit $2"#,
-            after,
-            LOGS_MAX,
-        )
-        .fetch_all(pool)
-        .await?;
-        Ok(logs)
-    }
+        impl Logs for $logs {
+            async fn portion(pool: &Pool, after: Uuid) -> Result<Vec<Uuid>, Error> {
+                let logs = sqlx::query_scalar!(
+                    "select h."
+                        + $id
+                        + " as \"id: Uuid\" from "
+                        + $heads
+                        + " h where h."
+                        + $id
+                        + " > $1 order by h."
+                        + $id
+                        + " limit $2",
+                    after,
+                    LOGS_MAX,
+                )
+                .fetch_all(pool)
+                .await?;
+                Ok(logs)
+            }
 
-    /// Positions of a log are in the order of time as far as it matters here: one that is older than its successors goes with
-    /// the last old one. Rows that somebody holds are left for the next walk: waiting for many of them would close a circle with whoever
-    /// waits for many too.
-    async fn raise(pool: &Pool, logs: &[Uuid], before: OffsetDateTime) -> Result<bool, Error> {
-        let steps = sqlx::query_scalar!(
-            r#"with free as materialized (
-                 select c.chat_id, c.first_position
-                 from messages.chats c
-                 where c.chat_id = any ($1::uuid[])
-                   and (
-                       select x.create_time
-                       from messages.changes x
-                       where x.chat_id = c.chat_id and x.position >= c.first_position
-                       order by x.position
-                       limit 1
-                   ) < $2
-                 for update of c skip locked
-             ), old as (
-                 select f.chat_id, f.first_position, max(x.position) as last_old
-                 from free f
-                 cross join lateral (
-                     select e.position, e.create_time
-                     from messages.changes e
-                     where e.chat_id = f.chat_id and e.position >= f.first_position
-                     order by e.position
-                     limit $3
-                 ) x
-                 where x.create_time < $2
-                 group by f.chat_id, f.first_position
-             )
-             update messages.chats c
-             set first_position = o.last_old + 1
-             from old o
-             where c.chat_id = o.chat_id
-             returning o.last_old + 1 - o.first_position as "step!""#,
-            logs,
-            before,
-            STEP_MAX,
-        )
-        .fetch_all(pool)
-        .await?;
-        Ok(steps.into_iter().any(|step| step >= STEP_MAX))
-    }
+            async fn raise(pool: &Pool, logs: &[Uuid], before: OffsetDateTime) -> Result<bool, Error> {
+                let steps = sqlx::query_scalar!(
+                    "with free as materialized (
+                         select h."
+                        + $id
+                        + " as id, h.first_position
+                         from "
+                        + $heads
+                        + " h
+                         where h."
+                        + $id
+                        + " = any ($1::uuid[])
+                           and (
+                               select x.create_time
+                               from "
+                        + $entries
+                        + " x
+                               where x."
+                        + $id
+                        + " = h."
+                        + $id
+                        + " and x.position >= h.first_position
+                               order by x.position
+                               limit 1
+                           ) < $2
+                         for update of h skip locked
+                     ), old as (
+                         select f.id, f.first_position, max(x.position) as last_old
+                         from free f
+                         cross join lateral (
+                             select e.position, e.create_time
+                             from "
+                        + $entries
+                        + " e
+                             where e."
+                        + $id
+                        + " = f.id and e.position >= f.first_position
+                             order by e.position
+                             limit $3
+                         ) x
+                         where x.create_time < $2
+                         group by f.id, f.first_position
+                     )
+                     update "
+                        + $heads
+                        + " h
+                     set first_position = o.last_old + 1
+                     from old o
+                     where h."
+                        + $id
+                        + " = o.id
+                     returning o.last_old + 1 - o.first_position as \"step!\"",
+                    logs,
+                    before,
+                    STEP_MAX,
+                )
+                .fetch_all(pool)
+                .await?;
+                Ok(steps.into_iter().any(|step| step >= STEP_MAX))
+            }
 
-    async fn drop_below(pool: &Pool, logs: &[Uuid]) -> Result<bool, Error> {
-        let done = sqlx::query!(
-            "delete from messages.changes c
-             using (
-                 select k.chat_id, x.position
-                 from messages.chats k
-                 cross join lateral (
-                     select e.position
-                     from messages.changes e
-                     where e.chat_id = k.chat_id and e.position < k.first_position
-                     order by e.position
-                     limit $2
-                 ) x
-                 where k.chat_id = any ($1::uuid[])
-                 limit $2
-             ) o
-             where c.chat_id = o.chat_id and c.position = o.position",
-            logs,
-            ENTRIES_MAX,
-        )
-        .execute(pool)
-        .await?;
-        Ok(done.rows_affected() >= ENTRIES_MAX.unsigned_abs())
-    }
+            async fn drop_below(pool: &Pool, logs: &[Uuid]) -> Result<bool, Error> {
+                let done = sqlx::query!(
+                    "delete from "
+                        + $entries
+                        + " c
+                     using (
+                         select h."
+                        + $id
+                        + " as id, x.position
+                         from "
+                        + $heads
+                        + " h
+                         cross join lateral (
+                             select e.position
+                             from "
+                        + $entries
+                        + " e
+                             where e."
+                        + $id
+                        + " = h."
+                        + $id
+                        + " and e.position < h.first_position
+                             order by e.position
+                             limit $2
+                         ) x
+                         where h."
+                        + $id
+                        + " = any ($1::uuid[])
+                         limit $2
+                     ) o
+                     where c."
+                        + $id
+                        + " = o.id and c.position = o.position",
+                    logs,
+                    ENTRIES_MAX,
+                )
+                .execute(pool)
+                .await?;
+                Ok(done.rows_affected() >= ENTRIES_MAX.unsigned_abs())
+            }
+        }
+    };
 }
 
-struct Users;
-
-impl Logs for Users {
-    async fn portion(pool: &Pool, after: Uuid) -> Result<Vec<Uuid>, Error> {
-        let logs = sqlx::query_scalar!(
-            r#"select user_id as "user_id: Uuid" from messages.user_logs where user_id > $1 order by user_id limit $2"#,
-            after,
-            LOGS_MAX,
-        )
-        .fetch_all(pool)
-        .await?;
-        Ok(logs)
-    }
-
-    async fn raise(pool: &Pool, logs: &[Uuid], before: OffsetDateTime) -> Result<bool, Error> {
-        let steps = sqlx::query_scalar!(
-            r#"with free as materialized (
-                 select l.user_id, l.first_position
-                 from messages.user_logs l
-                 where l.user_id = any ($1::uuid[])
-                   and (
-                       select x.create_time
-                       from messages.user_changes x
-                       where x.user_id = l.user_id and x.position >= l.first_position
-                       order by x.position
-                       limit 1
-                   ) < $2
-                 for update of l skip locked
-             ), old as (
-                 select f.user_id, f.first_position, max(x.position) as last_old
-                 from free f
-                 cross join lateral (
-                     select e.position, e.create_time
-                     from messages.user_changes e
-                     where e.user_id = f.user_id and e.position >= f.first_position
-                     order by e.position
-                     limit $3
-                 ) x
-                 where x.create_time < $2
-                 group by f.user_id, f.first_position
-             )
-             update messages.user_logs l
-             set first_position = o.last_old + 1
-             from old o
-             where l.user_id = o.user_id
-             returning o.last_old + 1 - o.first_position as "step!""#,
-            logs,
-            before,
-            STEP_MAX,
-        )
-        .fetch_all(pool)
-        .await?;
-        Ok(steps.into_iter().any(|step| step >= STEP_MAX))
-    }
-
-    async fn drop_below(pool: &Pool, logs: &[Uuid]) -> Result<bool, Error> {
-        let done = sqlx::query!(
-            "delete from messages.user_changes c
-             using (
-                 select k.user_id, x.position
-                 from messages.user_logs k
-                 cross join lateral (
-                     select e.position
-                     from messages.user_changes e
-                     where e.user_id = k.user_id and e.position < k.first_position
-                     order by e.position
-                     limit $2
-                 ) x
-                 where k.user_id = any ($1::uuid[])
-                 limit $2
-             ) o
-             where c.user_id = o.user_id and c.position = o.position",
-            logs,
-            ENTRIES_MAX,
-        )
-        .execute(pool)
-        .await?;
-        Ok(done.rows_affected() >= ENTRIES_MAX.unsigned_abs())
-    }
-}
+logs!(Chats: "messages.chats", "messages.changes", "chat_id");
+logs!(Users: "messages.user_logs", "messages.user_changes", "user_id");

@@ -94,15 +94,8 @@ pub(crate) async fn responses_to(
     limit: i64,
 ) -> Result<Vec<Message>, Error> {
     let to: Vec<Uuid> = to.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query_as!(
-        MessageRow,
-        r#"
-        select
-            m.chat_id, m.sequence, m.message_id, m.sender_id, m.type as kind, m.body,
-            m.metadata as "metadata: Json<Metadata>", m.reply_to_message_id,
-            m.attachment_ids as "attachment_ids: Vec<AttachmentId>", m.response_to_message_id, m.response_state,
-            m.response_finish_time, m.revision, m.create_time, m.update_time, m.delete_time, m.original_time, m.external_id,
-            false as "hidden!"
+    let rows = message_rows!(
+        "
         from messages.access a
         join messages.messages m
             on m.chat_id = $1
@@ -118,7 +111,7 @@ pub(crate) async fn responses_to(
           )
         order by m.sequence
         limit $5
-        "#,
+        ",
         chat_id.uuid(),
         user_id.uuid(),
         &to,

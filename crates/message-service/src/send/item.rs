@@ -39,13 +39,13 @@ impl Item {
     }
 }
 
-/// What became of a message. The numbers are those of `0005_send.sql` and `0007_blocked_chats.sql`.
+/// What became of a message. The numbers are those of `0005_send.sql`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// 0: it is stored, at this place.
     Stored { sequence: i64, create_time: OffsetDateTime },
-    /// 1: the same request was made before and made this message.
-    Repeated { message_id: MessageId },
+    /// 1: the same request was made before and made this message, at this place.
+    Repeated { message_id: MessageId, sequence: i64 },
     /// 2: the `request_id` was used for something else.
     RequestIdReused,
     /// 3, 8, 9: there is no such chat or the caller is no member of it; or the message replied to, or the attachment, is not

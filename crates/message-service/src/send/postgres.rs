@@ -161,6 +161,7 @@ fn outcome(row: &Row) -> Option<Outcome> {
         },
         1 => Outcome::Repeated {
             message_id: row.message_id?.into(),
+            sequence: row.sequence?,
         },
         2 => Outcome::RequestIdReused,
         3 | 8 | 9 => Outcome::NotFound,

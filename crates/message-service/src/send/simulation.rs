@@ -100,9 +100,10 @@ impl Memory {
 impl State {
     fn store(&mut self, item: &Arc<Item>) -> Outcome {
         let chat = self.stored.entry(item.chat_id).or_default();
-        if let Some(first) = chat.iter().find(|stored| stored.request_id == item.request_id) {
+        if let Some(place) = chat.iter().position(|stored| stored.request_id == item.request_id) {
             return Outcome::Repeated {
-                message_id: first.message_id,
+                message_id: chat[place].message_id,
+                sequence: i64::try_from(place + 1).expect("small"),
             };
         }
         chat.push(Arc::clone(item));

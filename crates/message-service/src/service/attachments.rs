@@ -37,9 +37,9 @@ impl AttachmentService for Rpcs {
     ) -> Result<Response<CreateUploadResponse>, Status> {
         let caller_id = caller(&request)?.user_id;
         let (call, announced) = self.shared.parse_upload(caller_id, request.into_inner())?;
-        let (row, url) = self.shared.attachments.create_upload(&call, &announced).await?;
+        let (attachment_id, url) = self.shared.attachments.create_upload(&call, &announced).await?;
         let mut upload = Upload {
-            attachment_id: row.attachment_id.to_string(),
+            attachment_id: attachment_id.to_string(),
             ..Upload::default()
         };
         if let Some(url) = url {
@@ -71,8 +71,12 @@ impl AttachmentService for Rpcs {
         };
         let attachment_id = attachment_id.expect("it had no violation");
         let row = self.shared.attachments.complete_upload(&call, attachment_id).await?;
+        let attachment = row.as_ref().map_or_else(
+            || convert::unseen_attachment(call.chat_id, attachment_id),
+            convert::attachment,
+        );
         Ok(Response::new(CompleteUploadResponse {
-            attachment: Some(convert::attachment(&row)),
+            attachment: Some(attachment),
         }))
     }
 

@@ -19,7 +19,7 @@ use crate::{
     convert,
     edit::{self, Deletion, Edit},
     message::{Message, MessageRow},
-    page::{self, Ask, PAGE_BYTES_MAX},
+    page::{self, Ask, PAGE_BYTES_MAX, Page},
     read::{self, Prompt},
     requests::{Call, Method},
     send::{Item, Outcome},
@@ -34,6 +34,9 @@ const ATTACHMENTS_MAX: usize = 10;
 /// Turns that are read at once: each may have 50 responses of 36 KiB.
 const TURNS_AT_ONCE: usize = 5;
 
+/// Attempts at a page whose floor is raised while it is read. Floors are raised by hand and by joinings, not every few milliseconds.
+const PAGE_ATTEMPTS_MAX: usize = 5;
+
 /// Responses that a message can have.
 const RESPONSES_MAX: i64 = 50;
 
@@ -45,15 +48,20 @@ impl MessageService for Rpcs {
     ) -> Result<Response<SendMessageResponse>, Status> {
         let caller_id = caller(&request)?.user_id;
         let item = Arc::new(self.shared.parse_send(caller_id, request.into_inner())?);
-        let message = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
-            Outcome::Stored { sequence, create_time } if item.is_plain() => sent(&item, sequence, create_time),
-            Outcome::Stored { .. } => self.shared.stored(&item).await?,
-            Outcome::Repeated { message_id } => self.shared.repeated(&item, message_id).await?,
+        let (id, sequence) = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
+            Outcome::Stored { sequence, create_time } if item.is_plain() => {
+                let message = convert::message(&sent(&item, sequence, create_time));
+                return Ok(Response::new(SendMessageResponse { message: Some(message) }));
+            }
+            Outcome::Stored { sequence, .. } => (item.message_id, sequence),
+            Outcome::Repeated { message_id, sequence } => (message_id, sequence),
             refusal => return Err(refusal.problem().into()),
         };
-        Ok(Response::new(SendMessageResponse {
-            message: Some(convert::message(&message)),
-        }))
+        let message = self.shared.after_send(&item, id).await?.map_or_else(
+            || convert::unseen_message(item.chat_id, id, sequence),
+            |message| convert::message(&message),
+        );
+        Ok(Response::new(SendMessageResponse { message: Some(message) }))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
@@ -110,9 +118,11 @@ impl MessageService for Rpcs {
         let caller_id = caller(&request)?.user_id;
         let (call, edit) = self.shared.parse_edit(caller_id, request.into_inner())?;
         let message = edit::update_message(&self.shared.pool, &self.shared.bus, &call, &edit).await?;
-        Ok(Response::new(UpdateMessageResponse {
-            message: Some(convert::message(&message)),
-        }))
+        let message = message.map_or_else(
+            || convert::unseen_message(call.chat_id, edit.message_id, 0),
+            |message| convert::message(&message),
+        );
+        Ok(Response::new(UpdateMessageResponse { message: Some(message) }))
     }
 
     async fn delete_message(
@@ -124,10 +134,12 @@ impl MessageService for Rpcs {
         let (pool, bus) = (&self.shared.pool, &self.shared.bus);
         let message = if for_me {
             let hidden = edit::delete_for_me(pool, bus, &call, &deletion).await?;
-            convert::hidden_message(&hidden.row, hidden.hide_time)
+            hidden.map(|hidden| convert::hidden_message(&hidden.row, hidden.hide_time))
         } else {
-            convert::message(&edit::delete_for_all(pool, bus, &self.shared.env.source, &call, &deletion).await?)
+            let deleted = edit::delete_for_all(pool, bus, &self.shared.env.source, &call, &deletion).await?;
+            deleted.map(|message| convert::message(&message))
         };
+        let message = message.unwrap_or_else(|| convert::unseen_message(call.chat_id, deletion.message_id, 0));
         Ok(Response::new(DeleteMessageResponse { message: Some(message) }))
     }
 }
@@ -165,19 +177,11 @@ impl Shared {
         })
     }
 
-    /// The message that was stored a moment ago. A sender who was removed since may not see it, but must not be told either that
-    /// nothing was done.
-    pub(super) async fn stored(&self, item: &Item) -> Result<Message, Problem> {
-        let message = read::message(&self.pool, item.chat_id, item.caller_id, item.message_id).await;
-        message
-            .map_err(after_effect)?
-            .ok_or_else(|| Problem::new(ErrorReason::CommitUnknown))
-    }
-
-    /// The message that the same request made before, as it is now.
-    pub(super) async fn repeated(&self, item: &Item, message_id: MessageId) -> Result<Message, Problem> {
-        let message = read::message(&self.pool, item.chat_id, item.caller_id, message_id).await;
-        message.map_err(after_effect)?.ok_or_else(Problem::not_found)
+    /// The message that this send, or the same one before, has stored, as it is now; `None` for a sender who may not see it any more.
+    pub(super) async fn after_send(&self, item: &Item, message_id: MessageId) -> Result<Option<Message>, Problem> {
+        read::message(&self.pool, item.chat_id, item.caller_id, message_id)
+            .await
+            .map_err(after_effect)
     }
 
     async fn batch(
@@ -231,46 +235,52 @@ impl Shared {
         let scope = scope(caller_id, "tidings.message.v1.MessageService/ListMessages", &arguments);
         let cursor = self.read_cursor(scope, &token)?;
 
-        let access = Access::of(&self.pool, chat_id, caller_id).await?;
-        let ask = match around {
-            Some(middle) => Ask::around(middle, size, newest_first, &access),
-            None => {
-                let (first, last) = (
-                    after.unwrap_or(0).saturating_add(1),
-                    before.map_or(i64::MAX, |before| before - 1),
-                );
-                let (first, last) = match cursor {
-                    Some(cursor) if newest_first => (first, cursor),
-                    Some(cursor) => (cursor, last),
-                    None => (first, last),
-                };
-                Ask {
+        let (first, last) = (
+            after.unwrap_or(0).saturating_add(1),
+            before.map_or(i64::MAX, |before| before - 1),
+        );
+        let (first, last) = match cursor {
+            Some(cursor) if newest_first => (first, cursor),
+            Some(cursor) => (cursor, last),
+            None => (first, last),
+        };
+        let page = self
+            .page_of(chat_id, caller_id, |access| match around {
+                Some(middle) => Ask::around(middle, size, newest_first, access),
+                None => Ask {
                     first,
                     last,
                     newest_first,
                     size,
-                }
-            }
-        };
-        let ask = ask.clamped(&access);
-        let (first, last) = ask.rows(&access);
-        let rows = if first <= last {
-            let rows = read::rows_in_range(&self.pool, chat_id, caller_id, first, last).await?;
-            if rows.is_empty() {
-                // Sequences have no holes: the caller was removed a moment ago.
-                return Err(Problem::not_found().into());
-            }
-            read::complete(&self.pool, rows).await?
-        } else {
-            Vec::new()
-        };
-        let page = page::page(ask, &access, rows);
+                },
+            })
+            .await?;
         let next = page.next.filter(|_| around.is_none());
         Ok(ListMessagesResponse {
             messages: page.messages,
             removed_ranges: page.removed_ranges,
             next_page_token: self.next_page_token(scope, next),
         })
+    }
+
+    /// The page that the caller asks for. What the caller may see and the messages are read one after the other, each in a snapshot of
+    /// its own; the second checks the caller's rights anew. Sequences have no holes, so that rows are missing only where the caller
+    /// was removed or a floor was raised in between: then both are read again, lest the page pass over them in silence.
+    async fn page_of(&self, chat_id: ChatId, caller_id: UserId, ask: impl Fn(&Access) -> Ask) -> Result<Page, Error> {
+        for _ in 0..PAGE_ATTEMPTS_MAX {
+            let access = Access::of(&self.pool, chat_id, caller_id).await?;
+            let ask = ask(&access).clamped(&access);
+            let (first, last) = ask.rows(&access);
+            if first > last {
+                return Ok(page::page(ask, &access, Vec::new()));
+            }
+            let rows = read::rows_in_range(&self.pool, chat_id, caller_id, first, last).await?;
+            if rows.first().is_some_and(|row| row.sequence == first) {
+                let messages = read::complete(&self.pool, rows).await?;
+                return Ok(page::page(ask, &access, messages));
+            }
+        }
+        Err(Problem::new(ErrorReason::Conflict).into())
     }
 
     async fn list_turns(&self, caller_id: UserId, mut request: ListTurnsRequest) -> Result<ListTurnsResponse, Error> {
@@ -320,13 +330,10 @@ impl Shared {
         for prompts in asked.chunks(TURNS_AT_ONCE) {
             let ids: Vec<MessageId> = prompts.iter().map(|prompt| prompt.message_id).collect();
             let limit = RESPONSES_MAX * i64::try_from(ids.len()).unwrap_or(1);
-            let mut messages = self
-                .batch(chat_id, caller_id, ids.clone())
-                .await?
-                .into_iter()
-                .peekable();
+            // The messages last: a caller who was removed in between is told so, and gets no message that seems to have no response.
             let responses = read::responses_to(&self.pool, chat_id, caller_id, &ids, 0, limit).await?;
             let responses: Vec<_> = responses.iter().filter_map(convert::response).collect();
+            let mut messages = self.batch(chat_id, caller_id, ids).await?.into_iter().peekable();
             for prompt in prompts {
                 let id = prompt.message_id.to_string();
                 // One that was hidden since is passed over.

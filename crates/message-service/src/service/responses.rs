@@ -28,14 +28,16 @@ impl ResponseService for Rpcs {
     ) -> Result<Response<CreateResponseResponse>, Status> {
         let caller = caller(&request)?;
         let item = Arc::new(self.shared.parse_response(&caller, request.into_inner())?);
-        let message = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
-            Outcome::Stored { .. } => self.shared.stored(&item).await?,
-            Outcome::Repeated { message_id } => self.shared.repeated(&item, message_id).await?,
+        let (id, sequence) = match self.shared.sends.send(Arc::clone(&item)).await.map_err(Problem::from)? {
+            Outcome::Stored { sequence, .. } => (item.message_id, sequence),
+            Outcome::Repeated { message_id, sequence } => (message_id, sequence),
             refusal => return Err(refusal.problem().into()),
         };
-        Ok(Response::new(CreateResponseResponse {
-            response: convert::response(&message),
-        }))
+        let response = match (self.shared.after_send(&item, id).await?, item.response_to) {
+            (None, Some(to)) => Some(convert::unseen_response(item.chat_id, id, to.message_id, sequence)),
+            (message, _) => message.as_ref().and_then(convert::response),
+        };
+        Ok(Response::new(CreateResponseResponse { response }))
     }
 
     async fn get_response(

@@ -291,6 +291,28 @@ async fn what_is_deleted_for_me_is_told_in_my_log_and_stays_for_others() {
 }
 
 #[tokio::test]
+async fn hiding_what_is_hidden_uses_the_request_id_too() {
+    let world = World::begin().await;
+    let (alice, bob, chat, message) = scene(&world).await;
+    let other = bob.send(&chat.id, "other words").await.expect("sent");
+    let hidden = delete(&alice, deletion(&message, DeleteScope::ForMe))
+        .await
+        .expect("hidden");
+    let request = DeleteMessageRequest {
+        request_id: alice.request_id(),
+        ..deletion(&message, DeleteScope::ForMe)
+    };
+    assert_eq!(delete(&alice, request.clone()).await.expect("is hidden"), hidden);
+    assert_eq!(delete(&alice, request.clone()).await.expect("again"), hidden);
+    let reused = DeleteMessageRequest {
+        message_id: other.message_id.clone(),
+        ..request
+    };
+    assert_eq!(reason(delete(&alice, reused).await), ErrorReason::RequestIdReused);
+    assert_eq!(alice.get(&chat.id, &other.message_id).await.expect("not hidden"), other);
+}
+
+#[tokio::test]
 async fn concurrent_edits_each_make_a_revision() {
     let world = World::begin().await;
     let (_, bob, _, message) = scene(&world).await;

@@ -8,7 +8,7 @@ use tidings_db::{Schema, Settings, connect_dedicated};
 use tidings_ids::{ChatId, UserId};
 use uuid::Uuid;
 
-use crate::world::{Actor, Audience, World, chat_id};
+use crate::world::{Actor, Audience, World, chat_id, someone_waits};
 
 /// The old single statement: one that looks as if it checked membership.
 const UNSAFE: &str = "
@@ -76,6 +76,19 @@ async fn call(
     items: &[(Uuid, i64)],
     wait: bool,
 ) -> Vec<(i16, Option<i64>)> {
+    call_with(connection, function, chat, user, items, vec![None; items.len()], wait).await
+}
+
+/// The same, of replies to these messages.
+async fn call_with(
+    connection: &mut PgConnection,
+    function: &str,
+    chat: ChatId,
+    user: UserId,
+    items: &[(Uuid, i64)],
+    reply_tos: Vec<Option<Uuid>>,
+    wait: bool,
+) -> Vec<(i16, Option<i64>)> {
     let count = items.len();
     let requests: Vec<Uuid> = items.iter().map(|item| item.0).collect();
     let hashes: Vec<i64> = items.iter().map(|item| item.1).collect();
@@ -86,7 +99,6 @@ async fn call(
                 .uuid()
         })
         .collect();
-    let nothing: Vec<Option<Uuid>> = vec![None; count];
     let no_text: Vec<Option<String>> = vec![None; count];
     let sql = match function {
         "send_batch" => {
@@ -95,7 +107,8 @@ async fn call(
         _ => {
             "select ord, outcome, sequence
              from messages.send_few(
-                 $1, $2, array_fill(1::smallint, array[cardinality($1)]), $3, $4, $5, $6, $7, $8, $7, $8,
+                 $1, $2, array_fill(1::smallint, array[cardinality($1)]), $3, $4, $5, $6, $7, $8, $7,
+                 array_fill(null::uuid, array[cardinality($1)]),
                  array_fill(false, array[cardinality($1)]), array_fill(null::smallint, array[cardinality($1)]), $9)
              order by ord"
         }
@@ -108,7 +121,7 @@ async fn call(
         .bind(messages)
         .bind(vec!["text".to_owned(); count])
         .bind(no_text)
-        .bind(nothing)
+        .bind(reply_tos)
         .bind(wait)
         .fetch_all(connection)
         .await
@@ -132,21 +145,6 @@ async fn scene(world: &World) -> (Audience, Actor, ChatId, UserId) {
     let chat = world.conversation(&[&alice, &bob]).await;
     let (chat_id, user_id) = (chat_id(&chat), UserId::parse(&bob.id).expect("an id"));
     (chat, alice, chat_id, user_id)
-}
-
-/// Waits until a backend waits for a lock.
-async fn someone_waits(world: &World) {
-    let pool = world.pool();
-    crate::world::until("a wait for the chat's row", async || {
-        let count: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-        .fetch_one(&pool)
-        .await
-        .expect("readable");
-        count > 0
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -223,6 +221,22 @@ async fn one_request_id_thrice_in_a_batch_is_stored_repeated_and_refused() {
         assert_eq!(first, [(0, Some(1)), (1, Some(1)), (2, None)], "{function}");
         let second = call(&mut send, function, chat, bob, &items, false).await;
         assert_eq!(second, [(1, Some(1)), (1, Some(1)), (2, None)], "{function}");
+    }
+    world.assert_dense().await;
+}
+
+#[tokio::test]
+async fn an_item_that_is_refused_has_not_used_its_request_id() {
+    let world = World::begin().await;
+    for function in ["send_batch", "send_few"] {
+        let (_chat, _alice, chat, bob) = scene(&world).await;
+        let mut send = connection(&world).await;
+        let (id, hash) = request();
+        let items = [(id, hash), (id, hash + 1), (id, hash + 2), (id, hash + 1)];
+        let nowhere = Some(request().0);
+        let replies = vec![nowhere, None, None, None];
+        let first = call_with(&mut send, function, chat, bob, &items, replies, false).await;
+        assert_eq!(first, [(8, None), (0, Some(1)), (2, None), (1, Some(1))], "{function}");
     }
     world.assert_dense().await;
 }

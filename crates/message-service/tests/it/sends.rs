@@ -102,26 +102,6 @@ async fn a_stranger_cannot_tell_a_chat_from_none() {
 }
 
 #[tokio::test]
-async fn a_removed_member_learns_nothing_even_from_a_repetition() {
-    let world = World::begin().await;
-    let [alice, bob] = [world.user(), world.user()];
-    let mut chat = world.conversation(&[&alice, &bob]).await;
-    let request = bob.message(&chat.id, "before");
-    let message = bob.send_as(request.clone()).await.expect("sent");
-    chat.remove(&bob).await;
-    assert_eq!(reason(bob.send_as(request).await), ErrorReason::NotFound);
-    assert_eq!(reason(bob.send(&chat.id, "after").await), ErrorReason::NotFound);
-    assert_eq!(
-        reason(bob.get(&chat.id, &message.message_id).await),
-        ErrorReason::NotFound
-    );
-    assert_eq!(reason(bob.texts(&chat.id).await), ErrorReason::NotFound);
-    assert_eq!(alice.texts(&chat.id).await.expect("seen"), ["before"]);
-    chat.put(&bob, MEMBER).await;
-    bob.send(&chat.id, "again").await.expect("sent");
-}
-
-#[tokio::test]
 async fn nothing_is_sent_into_an_archived_chat_but_repetitions_are_answered() {
     let world = World::begin().await;
     let alice = world.user();

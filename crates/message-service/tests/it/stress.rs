@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tidings_proto_common::v1::ErrorReason;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::world::{MEMBER, World, reason};
 
@@ -23,10 +23,11 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
     }
     let chat_ids = [chats[0].id.clone(), chats[1].id.clone()];
     let end = Instant::now() + FOR;
+    let answered = Arc::new(Notify::new());
 
     let mut callers = Vec::new();
     for caller in 0..16_usize {
-        let (user, chat_ids) = (users[caller % 4].clone(), chat_ids.clone());
+        let (user, chat_ids, answered) = (users[caller % 4].clone(), chat_ids.clone(), answered.clone());
         callers.push(tokio::spawn(async move {
             let mut stored = Vec::new();
             let mut turn = caller;
@@ -37,19 +38,21 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
                     Ok(message) => stored.push((request.request_id, message)),
                     Err(status) => assert_eq!(reason::<()>(Err(status)), ErrorReason::NotFound),
                 }
+                answered.notify_waiters();
             }
             stored
         }));
     }
     let removers = chats.into_iter().enumerate().map(|(index, mut chat)| {
-        let users = users.clone();
+        let (users, answered) = (users.clone(), answered.clone());
         tokio::spawn(async move {
             let mut turn = index;
             while Instant::now() < end {
                 turn += 1;
                 let user = &users[turn % 4];
                 chat.remove(user).await;
-                tokio::time::sleep(Duration::from_millis(3)).await;
+                // Somebody has met the removal, or sends elsewhere, before it is undone.
+                let _ = tokio::time::timeout(Duration::from_secs(1), answered.notified()).await;
                 chat.put(user, MEMBER).await;
             }
             chat.number

@@ -18,6 +18,7 @@ use tidings_proto_message::v1::{ChatFacts, audience_change::Kind};
 use tidings_rpc::{Drain, Environment, Limits, Peer, Slot};
 
 pub use audience::chat_id;
+use tidings_testkit::keep_trusted;
 pub use tidings_testkit::{refusal as reason, wrong_fields};
 
 pub const MEMBER: ChatRole = ChatRole::Member;
@@ -67,7 +68,7 @@ impl World {
     pub async fn begin_with(change: impl FnOnce(&mut Config)) -> Self {
         let source = Source::system();
         let revocations = Revocations::new();
-        keep_trusted(Arc::clone(&revocations));
+        keep_trusted(&revocations);
         let verifier = Arc::new(Verifier::new(Arc::clone(&revocations), source.clone()));
         let pair = Ed25519KeyPair::generate().expect("a key");
         let public = pair.public_key().as_ref().try_into().expect("32 bytes");
@@ -263,18 +264,12 @@ impl Drop for World {
     }
 }
 
-/// Stands in for the feeds, which a test of one service does not have.
-fn keep_trusted(revocations: Arc<Revocations>) {
-    tokio::spawn(async move {
-        loop {
-            revocations.heard_sessions();
-            revocations.heard_users();
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
-}
-
 /// Waits for a condition, for ten seconds at the most.
 pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     tidings_testkit::until(what, Duration::from_secs(10), condition).await;
+}
+
+/// Waits until a backend waits for a lock.
+pub async fn someone_waits(world: &World) {
+    tidings_testkit::until_waiting(&world.pool(), 1).await;
 }
