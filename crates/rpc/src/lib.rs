@@ -44,6 +44,7 @@ pub mod testing;
 pub mod text;
 pub mod tls;
 mod violations;
+mod windows;
 
 pub use app::{App, Health};
 pub use beside::Beside;

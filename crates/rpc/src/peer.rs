@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{MutualTls, Problem, Stack, context::CALL, deadline};
+use crate::{MutualTls, Problem, Stack, context::CALL, deadline, windows};
 
 /// Carries the proof of which service calls.
 pub const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-tidings-service");
@@ -129,6 +129,8 @@ impl Peer {
         let endpoint = Endpoint::from_shared(address.to_owned())?
             .connect_timeout(Self::CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .initial_stream_window_size(windows::STREAM_BYTES)
+            .initial_connection_window_size(windows::CONNECTION_BYTES)
             .http2_keep_alive_interval(Self::KEEPALIVE_INTERVAL)
             .keep_alive_timeout(Self::KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);

@@ -34,6 +34,7 @@ use tower::Service;
 use crate::{
     Drain, MutualTls, PublicTls,
     context::{Certified, ClientAddress},
+    windows,
 };
 
 /// What one port takes.
@@ -46,6 +47,10 @@ pub struct PortLimits {
     pub connections_per_address_max: usize,
     /// Calls at once on one connection.
     pub streams_per_connection_max: u32,
+    /// What a caller may send of one call's body before it is read, in bytes.
+    pub stream_window_bytes: u32,
+    /// What a caller may send of all its bodies on one connection before they are read, in bytes.
+    pub connection_window_bytes: u32,
     /// Whether HTTP/1.1 is spoken too, as at the gateway.
     pub http1: bool,
 }
@@ -56,6 +61,8 @@ impl PortLimits {
         connections_max: 10_000,
         connections_per_address_max: 2_000,
         streams_per_connection_max: 100,
+        stream_window_bytes: windows::CLIENT_BYTES,
+        connection_window_bytes: windows::CLIENT_BYTES,
         http1: true,
     };
 
@@ -64,6 +71,8 @@ impl PortLimits {
         connections_max: 1_000,
         connections_per_address_max: 1_000,
         streams_per_connection_max: 20_000,
+        stream_window_bytes: windows::STREAM_BYTES,
+        connection_window_bytes: windows::CONNECTION_BYTES,
         http1: false,
     };
 }
@@ -177,6 +186,8 @@ fn builder(limits: PortLimits) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection_max)
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);

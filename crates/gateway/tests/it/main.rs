@@ -10,5 +10,6 @@ mod http_pages;
 mod limits;
 mod media;
 mod passing_on;
+mod slow_readers;
 mod sse;
 mod world;
