@@ -1,6 +1,6 @@
 //! The example of an operator's settings, held against the command line.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use tidings_server::cli::definition;
 
@@ -45,7 +45,34 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         let (name, default) = (name.to_str().unwrap(), default.to_str().unwrap());
         let shown = example.lines().find_map(|line| line.strip_prefix(&format!("#{name}=")));
         if let Some(shown) = shown.filter(|shown| !shown.is_empty()) {
-            assert_eq!(shown, default, "{name}");
+            assert_eq!(shown.trim_matches('\''), default, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_shell_reads_the_example_with_every_line_of_it_in_use() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example.env");
+    let example = fs::read_to_string(path).unwrap();
+    let settings: String = example
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|line| line.starts_with("TIDINGS_"))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let shell = Command::new("sh")
+        .args(["-eu", "-c", &format!("set -a\n{settings}env")])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .output()
+        .unwrap();
+    let read = String::from_utf8(shell.stdout).unwrap();
+    assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
+    for line in settings.lines().filter(|line| line.starts_with("TIDINGS_")) {
+        let line = line.replace('\'', "");
+        assert!(read.lines().any(|read| read == line), "{line}");
     }
 }
