@@ -1,5 +1,6 @@
 use tidings_db::transaction;
 use tidings_ids::{ChatId, UserId};
+use tidings_rpc::Problem;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -53,6 +54,7 @@ impl Keeper {
                 let list = [user, Member::new(assistant, Role::Member, now)];
                 let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
                     let mut audience = self.found(tx, call, own_audience(chat_id)).await?;
+                    self.check_blocks(tx, call.caller, &[assistant]).await?;
                     self.check_chat_quota(tx, call.caller).await?;
                     let number = creators::next_session_number(tx, call.caller).await?;
                     let session = Session {
@@ -75,19 +77,22 @@ impl Keeper {
         self.session_answer(call.caller, ChatId::from_uuid(done.id)).await
     }
 
-    /// Who answers in a new session.
+    /// Who answers in a new session: a bot, or whomever the operator has made the default. A person is put into nothing that only
+    /// somebody else can end.
     async fn assistant(&self, caller: UserId, named: Option<UserId>) -> Result<UserId, Error> {
-        let assistant = named.or(self.config.default_assistant).ok_or(Error::NoAssistant)?;
+        let default = self.config.default_assistant;
+        let assistant = named.or(default).ok_or(Error::NoAssistant)?;
         if assistant == caller {
-            return Err(tidings_rpc::Problem::field("assistant_user_id", "must be somebody else").into());
+            return Err(wrong_assistant("must be somebody else"));
         }
-        match self.users.require(&[assistant]).await {
+        match self.users.is_bot(assistant).await {
             // The caller named nobody, so that nobody is missing: the deployment's default is.
             Err(Error::NotFound) if named.is_none() => {
                 tracing::error!(%assistant, "the default assistant is not a user");
                 Err(Error::NoAssistant)
             }
-            outcome => outcome.map(|()| assistant),
+            Ok(false) if default != Some(assistant) => Err(wrong_assistant("must be a bot")),
+            outcome => outcome.map(|_| assistant),
         }
     }
 
@@ -150,12 +155,13 @@ impl Keeper {
         self.session_answer(call.caller, chat_id).await
     }
 
-    /// Ends a session, which can still be read. One that is closed stays so.
+    /// Ends a session, which can still be read; its assistant can end it too, which is how a bot gets out of what it was put into. One
+    /// that is closed stays so.
     pub(crate) async fn close_session(&self, call: &Call, chat_id: ChatId, etag: &str) -> Result<SessionAnswer, Error> {
         if self.replay(call).await?.is_none() {
             let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
                 let mut audience = self.enter(tx, call, own_audience(chat_id)).await?;
-                let mut chat = own_session(tx, chat_id, call.caller).await?;
+                let (mut chat, _) = session_of(tx, chat_id, call.caller).await?;
                 check_etag(etag, chat.revision)?;
                 if !chat.archived {
                     chat.archived = true;
@@ -194,15 +200,24 @@ impl Keeper {
     }
 }
 
-/// The chat of a session that the caller may change: the session's user may, its assistant may only look.
-async fn own_session(tx: &mut sqlx::PgConnection, chat_id: ChatId, caller: UserId) -> Result<Chat, Error> {
+/// The chat of a session, with what the caller is in it.
+async fn session_of(tx: &mut sqlx::PgConnection, chat_id: ChatId, caller: UserId) -> Result<(Chat, Role), Error> {
     let (chat, role) = chats::find(tx, chat_id, caller)
         .await?
         .ok_or(Error::NotFound)?
         .into_member()?;
-    let (chat, _) = as_session(chat)?;
+    Ok((as_session(chat)?.0, role))
+}
+
+/// The same for what the session's user may do and its assistant may not.
+async fn own_session(tx: &mut sqlx::PgConnection, chat_id: ChatId, caller: UserId) -> Result<Chat, Error> {
+    let (chat, role) = session_of(tx, chat_id, caller).await?;
     role.require_owner()?;
     Ok(chat)
+}
+
+fn wrong_assistant(why: &str) -> Error {
+    Problem::field("assistant_user_id", why).into()
 }
 
 /// The chat with its session; a chat that is none is not found among sessions.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, future::Future, time::Duration};
 
 use tidings_ids::UserId;
 use tidings_proto_common::v1::ErrorReason;
-use tidings_proto_user::v1::{BatchGetUsersRequest, user_service_client::UserServiceClient};
+use tidings_proto_user::v1::{BatchGetUsersRequest, User, user_service_client::UserServiceClient};
 use tidings_rpc::{Peer, Problem};
 
 use crate::Error;
@@ -32,25 +32,35 @@ impl Users {
     /// moment later may become a member; the deletion's own sweep of memberships ends that too.
     pub(crate) async fn require(&self, user_ids: &[UserId]) -> Result<(), Error> {
         for batch in user_ids.chunks(BATCH_MAX) {
-            let request = BatchGetUsersRequest {
-                user_ids: batch.iter().map(ToString::to_string).collect(),
-            };
-            let mut client = self.client.clone();
-            let response = in_time(client.batch_get_users(request)).await?;
-            let users = response
-                .map_err(|status| Problem::from_peer(&status))?
-                .into_inner()
-                .users;
-            let found: HashSet<String> = users
-                .into_iter()
-                .filter(|user| !user.deleted)
-                .map(|user| user.user_id)
-                .collect();
+            let users = self.find(batch).await?;
+            let found: HashSet<String> = users.into_iter().map(|user| user.user_id).collect();
             if !batch.iter().all(|user_id| found.contains(&user_id.to_string())) {
                 return Err(Error::NotFound);
             }
         }
         Ok(())
+    }
+
+    /// Whether a program acts through this user's account. Fails with `NOT_FOUND` as [`require`](Self::require) does.
+    pub(crate) async fn is_bot(&self, user_id: UserId) -> Result<bool, Error> {
+        let users = self.find(&[user_id]).await?;
+        let user = users.into_iter().find(|user| user.user_id == user_id.to_string());
+        Ok(user.ok_or(Error::NotFound)?.is_bot)
+    }
+
+    /// Those of a batch who exist and are not deleted.
+    async fn find(&self, batch: &[UserId]) -> Result<Vec<User>, Problem> {
+        let request = BatchGetUsersRequest {
+            user_ids: batch.iter().map(ToString::to_string).collect(),
+        };
+        let mut client = self.client.clone();
+        let response = in_time(client.batch_get_users(request)).await?;
+        let mut users = response
+            .map_err(|status| Problem::from_peer(&status))?
+            .into_inner()
+            .users;
+        users.retain(|user| !user.deleted);
+        Ok(users)
     }
 }
 

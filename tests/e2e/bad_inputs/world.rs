@@ -49,7 +49,7 @@ impl World {
                 Thing::LoginSession,
                 vec![
                     of_a_stranger(&stranger.login_session_id),
-                    ("of the assistant".to_owned(), cast.assistant.login_session_id.clone()),
+                    ("of a member".to_owned(), cast.member.login_session_id.clone()),
                     other("a user", &stranger.user_id),
                     other("an API key", api_key),
                 ],
@@ -396,8 +396,8 @@ async fn fill_a_page(cast: &Cast, scene: &Scene) {
     if let (Some(chat), Some(question)) = (scene.get("session"), scene.get("question")) {
         answer(&cast.assistant, chat, question).await;
         session(&cast.owner, &cast.assistant).await;
-        session(&cast.assistant, &cast.owner).await;
-        session(&cast.assistant, &cast.owner).await;
+        session(&cast.assistant, &cast.bot_outside).await;
+        session(&cast.assistant, &cast.bot_outside).await;
     }
 }
 

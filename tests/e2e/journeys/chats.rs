@@ -3,8 +3,10 @@
 use tidings_proto_chat::v1::{CreateChatRequest, CreateChatSessionRequest, ListChatsRequest, ListMembersRequest};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_message::v1::{CreateResponseRequest, ListTurnsRequest, MessageType, SendMessageRequest};
-use tidings_testkit::{Actor, Suite, reason_of, request_id};
+use tidings_testkit::{Actor, Api, Suite, reason_of, request_id, wrong_fields};
 use tonic::Code;
+
+use crate::matrix::cast::bot;
 
 pub async fn direct_messages(suite: &Suite) {
     let ada = Actor::register(&suite.channel(), "ada").await;
@@ -127,9 +129,22 @@ pub async fn conversations_and_groups(suite: &Suite) {
     assert_eq!(chats.len(), 3, "a user is in several chats");
 }
 
-pub async fn an_assistant_session(suite: &Suite) {
+pub async fn an_assistant_session(suite: &Suite, admin: &Actor) {
     let ada = Actor::register(&suite.channel(), "ada").await;
-    let assistant = Actor::register(&suite.channel(), "assistant").await;
+    let permissions = ["PERMISSION_RESPONSES_CREATE"];
+    let assistant = bot(&Api::new(suite.channel()), admin, "assistant", &["bot"], &permissions).await;
+    let begin = async |assistant_user_id: &str| {
+        let create = CreateChatSessionRequest {
+            assistant_user_id: assistant_user_id.to_owned(),
+            request_id: request_id(),
+            ..CreateChatSessionRequest::default()
+        };
+        ada.sessions().create_chat_session(create).await
+    };
+    let person = Actor::register(&suite.channel(), "person").await;
+    let refused = begin(&person.user_id).await.expect_err("no bot");
+    assert_eq!(reason_of(&refused), ErrorReason::FieldInvalid);
+    assert_eq!(wrong_fields(Err::<(), _>(refused)), ["assistant_user_id"]);
     let mut sessions = Vec::new();
     for title in ["first", "second"] {
         let create = CreateChatSessionRequest {

@@ -38,13 +38,14 @@ async fn the_flows_work_over_mutual_tls() {
 }
 
 async fn play(suite: &Suite) {
+    let admin = suite.administrator().await;
     registration(suite).await;
     logging_in_and_out(suite).await;
     a_forgotten_password(suite).await;
-    roles_and_users(suite).await;
+    roles_and_users(suite, &admin).await;
     direct_messages(suite).await;
     conversations_and_groups(suite).await;
-    an_assistant_session(suite).await;
+    an_assistant_session(suite, &admin).await;
     media(suite).await;
     editing_deleting_and_paging(suite).await;
     a_stream_from_the_first_message_on(suite).await;

@@ -4,8 +4,7 @@ use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest, ListRolesRequest, ListUsersRequest};
 use tidings_testkit::{Actor, Suite, reason_of, request_id};
 
-pub async fn roles_and_users(suite: &Suite) {
-    let admin = suite.administrator().await;
+pub async fn roles_and_users(suite: &Suite, admin: &Actor) {
     let ada = Actor::register(&suite.channel(), "ada").await;
     let roles = admin
         .roles()

@@ -111,20 +111,20 @@ impl Cast {
             register("moderator"),
             register("second")
         );
-        let (removed, stranger, invited, assistant, admin) = tokio::join!(
+        let (removed, stranger, invited, admin) = tokio::join!(
             register("removed"),
             register("stranger"),
             register("invited"),
-            register("assistant"),
             Box::pin(suite.administrator())
         );
         let api = Api::new(channel.clone());
         let bots = tokio::join!(
             bot(&api, &admin, "bot-inside", &["bot"], &["PERMISSION_RESPONSES_CREATE"]),
             bot(&api, &admin, "bot-outside", &["bot"], &["PERMISSION_RESPONSES_CREATE"]),
-            product(&api, &admin)
+            product(&api, &admin),
+            bot(&api, &admin, "assistant", &["bot", "member"], &ASSISTANTS_PERMISSIONS)
         );
-        let (bot_inside, bot_outside, product) = bots;
+        let (bot_inside, bot_outside, product, assistant) = bots;
         invited.direct_chat(&owner).await;
         number_sessions_apart(&owner, &assistant).await;
         let forge = Forge::set_up(suite).await;
@@ -275,8 +275,16 @@ async fn number_sessions_apart(owner: &Actor, assistant: &Actor) {
     }
 }
 
+/// An assistant is a bot, and does what members do besides.
+const ASSISTANTS_PERMISSIONS: [&str; 4] = [
+    "PERMISSION_RESPONSES_CREATE",
+    "PERMISSION_USERS_LIST",
+    "PERMISSION_GROUPS_CREATE",
+    "PERMISSION_CHATS_CREATE",
+];
+
 /// A program with an account of its own, whose token comes from an API key.
-async fn bot(api: &Api, admin: &Actor, name: &str, roles: &[&str], permissions: &[&str]) -> Actor {
+pub async fn bot(api: &Api, admin: &Actor, name: &str, roles: &[&str], permissions: &[&str]) -> Actor {
     let call = async |rpc: &str, request: Value| {
         let rpc = format!("tidings.auth.v1.ServiceAccountService.{rpc}");
         let answer = api.json(&rpc, request, Some(&admin.access_token)).await;

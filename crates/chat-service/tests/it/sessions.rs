@@ -4,7 +4,8 @@ use tidings_chat_service::Config;
 use tidings_ids::UserId;
 use tidings_proto_chat::v1::{
     ChatSession, CloseChatSessionRequest, CreateChatSessionRequest, DeleteChatSessionRequest,
-    GetChatSessionByNumberRequest, GetChatSessionRequest, LeaveChatRequest, ListChatSessionsRequest, UpdateChatSessionRequest,
+    GetChatSessionByNumberRequest, GetChatSessionRequest, LeaveChatRequest, ListChatSessionsRequest,
+    UpdateChatSessionRequest,
 };
 use tidings_proto_common::v1::{ChatKind, ErrorReason};
 use tidings_proto_message::v1::audience_change::Kind;
