@@ -21,6 +21,6 @@ mod verifier;
 pub use access_token::{AUDIENCE, Claims, ISSUER, LIFETIME, TYPE, sign};
 pub use refusal::Refusal;
 pub use revocations::{AccountStatus, Revocations, UserState};
-pub use secret::{InvalidSecret, SuiteSecret};
+pub use secret::{InvalidSecret, SuiteSecret, is_sample};
 pub use service::{Service, ServiceIdentity, ServiceVerifier};
 pub use verifier::{Caller, PublicKey, Verifier};

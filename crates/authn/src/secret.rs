@@ -32,6 +32,16 @@ pub enum InvalidSecret {
     Sample,
 }
 
+/// Whether a secret is like those in examples: it holds a word of them, or is one letter over and over. It may be somebody's all the same,
+/// and then it is guessed at once.
+#[must_use]
+pub fn is_sample(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let mut letters = text.bytes();
+    let first = letters.next();
+    SAMPLE_WORDS.iter().any(|word| lower.contains(word)) || letters.all(|letter| Some(letter) == first)
+}
+
 impl SuiteSecret {
     /// 256 bits of randomness are 32 bytes at the least, and more in any text encoding.
     pub const BYTES_MIN: usize = 32;
@@ -46,9 +56,7 @@ impl SuiteSecret {
         if bytes.len() < Self::BYTES_MIN {
             return Err(InvalidSecret::TooShort);
         }
-        let lower = text.to_ascii_lowercase();
-        let sample = SAMPLE_WORDS.iter().any(|word| lower.contains(word));
-        if sample || bytes.iter().all(|byte| *byte == bytes[0]) {
+        if is_sample(text.trim()) {
             return Err(InvalidSecret::Sample);
         }
         Ok(Self { bytes })

@@ -45,7 +45,7 @@ async fn refused(suite: &Suite, process: Process, secret: &str, sample: &str) {
     let file = suite.folder().join(secret);
     let good = fs::read_to_string(&file).expect("a suite has its secrets");
     fs::write(&file, sample).expect("writes");
-    let output = run(suite, process).await;
+    let output = run(suite, process, &[]).await;
     fs::write(&file, good).expect("writes");
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -56,15 +56,56 @@ async fn refused(suite: &Suite, process: Process, secret: &str, sample: &str) {
     assert!(sample == "short" || !text.contains(sample), "{what} is printed: {text}");
 }
 
-async fn run(suite: &Suite, process: Process) -> Output {
+/// Starts it with these settings, of which `None` is one that is not made, and waits until it has ended.
+async fn run(suite: &Suite, process: Process, settings: &[(&str, Option<&str>)]) -> Output {
     let mut command = suite.command(process.command());
     command
         .env("TIDINGS_LISTEN", suite.address_of(process).to_string())
         .kill_on_drop(true);
+    for (name, value) in settings {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let output = timeout(SOON, command.output()).await;
     output
         .unwrap_or_else(|_| panic!("{process:?} goes on"))
         .expect("the binary runs")
+}
+
+/// Passwords as they stand in URLs of examples.
+const URL_PASSWORDS: [&str; 5] = ["changeme", "Pa%73sword", "postgres", "tidings", "example-of-a-word"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_process_starts_with_the_password_of_an_example_in_a_url() {
+    for shape in [Shape::One, Shape::Five] {
+        let suite = Suite::prepare(shape, &[]).await;
+        for process in Process::of(shape)
+            .iter()
+            .filter(|process| **process != Process::Gateway)
+        {
+            for password in URL_PASSWORDS {
+                let url = format!("postgres://tidings:{password}@db.example.org:5432/tidings");
+                let output = run(&suite, *process, &[("TIDINGS_DATABASE_URL", Some(&url))]).await;
+                refused_url(&output, "the database", &url);
+                if matches!(process, Process::All | Process::Auth) {
+                    let url = format!("smtps://tidings:{password}@mail.example.org:465");
+                    let settings = [("TIDINGS_SMTP_URL", Some(url.as_str())), ("TIDINGS_MAIL_DIR", None)];
+                    refused_url(&run(&suite, *process, &settings).await, "the mail server", &url);
+                }
+            }
+        }
+    }
+}
+
+/// The process has ended, has said whose password it is, and not shown it.
+fn refused_url(output: &Output, whose: &str, url: &str) {
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(!output.status.success(), "with {url} it ends well: {text}");
+    let told = format!("the password in the URL of {whose} is that of an example");
+    assert!(text.contains(&told) && !text.contains("@"), "{url}: {text}");
 }
 
 /// What an operator copies has no secret that could be forgotten there.

@@ -3,6 +3,7 @@
 
 mod claim;
 mod cut;
+mod fetched;
 mod fields;
 mod forged;
 mod identities;

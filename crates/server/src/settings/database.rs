@@ -7,7 +7,7 @@ use clap::{Args, builder::BoolishValueParser};
 use secrecy::{ExposeSecret as _, SecretString};
 use tidings_db::{Schema, Settings};
 
-use super::secret;
+use super::{secret, url_password};
 
 /// The variable that many platforms set, read where ours is not set.
 const COMMON_VARIABLE: &str = "DATABASE_URL";
@@ -63,17 +63,22 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// The URL where one is given: by flag, by our variable, by file, or by the variable that platforms set.
+    /// The URL where one is given: by flag, by our variable, by file, or by the variable that platforms set. Its password must not be
+    /// that of an example.
     pub fn url(&self) -> Result<Option<SecretString>> {
         let given = secret::resolve(
             self.database_url.as_ref(),
             self.database_url_file.as_deref(),
             "--database-url-file",
         )?;
-        Ok(given.or_else(|| {
+        let url = given.or_else(|| {
             let common = env::var(COMMON_VARIABLE).ok().filter(|url| !url.is_empty());
             common.map(SecretString::from)
-        }))
+        });
+        if let Some(url) = &url {
+            url_password::refuse_sample(url, "the database")?;
+        }
+        Ok(url)
     }
 
     /// The URL, for a process that cannot do without.

@@ -7,7 +7,7 @@ use clap::Args;
 use secrecy::SecretString;
 use tidings_auth_service::{MailTransport, SmtpServer};
 
-use super::secret;
+use super::{secret, url_password};
 
 /// How mails leave.
 #[derive(Debug, Clone, Args)]
@@ -60,6 +60,7 @@ impl MailArgs {
         }
         let url = secret::resolve(self.smtp_url.as_ref(), self.smtp_url_file.as_deref(), "--smtp-url-file")?;
         let Some(url) = url else { return Ok(None) };
+        url_password::refuse_sample(&url, "the mail server")?;
         let authorities = self.smtp_ca_file.as_deref().map(|file| {
             std::fs::read(file).with_context(|| format!("--smtp-ca-file {} cannot be read", file.display()))
         });

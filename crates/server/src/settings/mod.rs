@@ -17,6 +17,7 @@ pub mod secret;
 mod secrets;
 mod telemetry;
 mod tls;
+mod url_password;
 
 use std::path::PathBuf;
 

@@ -92,7 +92,12 @@ impl TlsArgs {
 /// Whether an address such as `http://127.0.0.1:7711` is one of this machine only.
 pub fn is_loopback(address: &str) -> bool {
     let Ok(uri) = address.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    is_local(uri.host().unwrap_or_default())
+}
+
+/// Whether a host, by name or address, is this machine.
+pub fn is_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
     let ip = host.parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
