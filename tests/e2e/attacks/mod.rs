@@ -1,6 +1,7 @@
 //! `attacks.md` says of each guarantee and each attack which tests hold it. Here it is held to that: every one has its line, and what
 //! a line names is a test that is there. Beside it stand those attacks that are nobody else's matter.
 
+mod asvs;
 mod injection;
 mod links;
 mod outsider;
