@@ -21,9 +21,6 @@ use super::{
 /// No further read once a page has so many bytes. With one more read it stays below 3 MiB.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// A snapshot may have 1.8 MB (50 messages of 36 KiB), so none begins above this.
-const BYTES_BEFORE_SNAPSHOT_MAX: usize = 1024 * 1024;
-
 /// What a snapshot counts as in the size of a page.
 const SNAPSHOT_COUNT: u32 = 10;
 
@@ -279,7 +276,7 @@ impl<R: Reader> Pull<'_, R> {
     }
 
     async fn snapshot(&mut self, chat_id: ChatId, reset: bool) -> Result<bool, Error> {
-        let has_room = self.count + SNAPSHOT_COUNT <= self.count_max && self.bytes <= BYTES_BEFORE_SNAPSHOT_MAX;
+        let has_room = self.count + SNAPSHOT_COUNT <= self.count_max && self.bytes < BYTES_MAX;
         if !has_room && self.count > 0 {
             return Ok(false);
         }

@@ -61,7 +61,11 @@ struct SnapshotRow {
     external_id: Option<String>,
 }
 
-/// The chat as the user sees it, with the last 50 messages; `None` when the user may not.
+/// Once the newest messages of a snapshot have so many bytes, no older one is added: a stalled follower may hold one snapshot in its
+/// outbox and one besides, and all that may be 1 MiB with what the transport holds (`reliability.md`, G12).
+const BYTES_MAX: i64 = 192 * 1024;
+
+/// The chat as the user sees it, with the last 50 messages, or fewer where they are large; `None` when the user may not.
 pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> Result<Option<Snapshot>, Error> {
     let rows = sqlx::query_as!(
         SnapshotRow,
@@ -91,7 +95,7 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
             join messages.members p on p.audience_id = a.audience_id and p.user_id = a.user_id
             left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
             where a.chat_id = $1 and a.user_id = $2
-        ), last as (
+        ), newest as (
             select
                 m.sequence, m.message_id, m.sender_id, m.type, m.body, m.metadata, m.reply_to_message_id, m.attachment_ids,
                 m.response_to_message_id, m.response_state, m.response_finish_time, m.revision, m.create_time,
@@ -106,6 +110,15 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
               )
             order by m.sequence desc
             limit 50
+        ), last as (
+            select
+                m.*,
+                coalesce(
+                    sum(octet_length(m.body) + coalesce(pg_column_size(m.metadata), 0)
+                            + 512 * coalesce(cardinality(m.attachment_ids), 0) + 256)
+                        over (order by m.sequence desc rows between unbounded preceding and 1 preceding),
+                    0) as bytes_after
+            from newest m
         )
         select
             c.audience_id as "audience_id!: AudienceId", c.kind as "kind!", c.history as "history!",
@@ -128,11 +141,12 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
             m.create_time as "create_time?", m.update_time as "update_time?", m.delete_time as "delete_time?",
             m.original_time as "original_time?", m.external_id as "external_id?"
         from chat c
-        left join last m on true
+        left join last m on m.bytes_after < $3
         order by m.sequence
         "#,
         chat_id.uuid(),
         user_id.uuid(),
+        BYTES_MAX as _,
     )
     .fetch_all(pool)
     .await?;

@@ -7,8 +7,8 @@ use tidings_proto_message::v1::{
     skipped,
 };
 
-use super::client::{after, message_in, pull, pull_all, sync};
-use crate::world::{World, reason, wrong_fields};
+use super::client::{Stream, after, id_of, message_in, pull, pull_all, snapshots, sync};
+use crate::world::{Audience, World, reason, wrong_fields};
 
 /// What a client has that applies pages as they say, and takes nothing that does not follow.
 #[derive(Default)]
@@ -100,6 +100,41 @@ async fn pages_have_what_the_client_lacks_and_end() {
         assert!(page.caught_up && page.changes.is_empty() && page.snapshots.is_empty() && page.skipped.is_empty());
         assert_eq!(page.positions.map(|positions| positions.chats.len()), Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_has_the_last_fifty_messages_and_of_large_ones_fewer() {
+    let world = World::begin().await;
+    let [alice, bob] = [world.user(), world.user()];
+    let [small, large] = [
+        world.conversation(&[&alice, &bob]).await,
+        world.conversation(&[&alice, &bob]).await,
+    ];
+    for number in 1..=60 {
+        alice.send(&small.id, &number.to_string()).await.expect("sent");
+    }
+    // 32,000 bytes each.
+    let texts: Vec<String> = (0..12).map(|_| "\u{1F642}".repeat(8_000)).collect();
+    for text in &texts {
+        alice.send(&large.id, text).await.expect("sent");
+    }
+    let mut stream = Stream::open(&bob, None).await;
+    let frames = stream.catch_up().await;
+    let sequences = |chat: &Audience| -> Vec<i64> {
+        let mut found = snapshots(&frames);
+        found.retain(|snapshot| id_of(snapshot) == chat.id);
+        found[0].messages.iter().map(|message| message.sequence).collect()
+    };
+    assert_eq!(sequences(&small), (11..=60).collect::<Vec<_>>());
+    // Six have less than 192 KiB, so there is a seventh.
+    assert_eq!(sequences(&large), (6..=12).collect::<Vec<_>>());
+
+    alice.send(&large.id, "a short one").await.expect("sent");
+    let page = pull(&bob, None, 50, "").await.expect("a page");
+    let snapshot = page.snapshots.iter().find(|snapshot| id_of(snapshot) == large.id);
+    let snapshot = snapshot.expect("both chats");
+    assert_eq!((snapshot.last_sequence, snapshot.messages.len()), (13, 8));
+    assert_eq!(snapshot.messages[7].text, "a short one");
 }
 
 #[tokio::test]
