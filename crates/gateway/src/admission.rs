@@ -12,29 +12,38 @@ use tidings_rpc::{Environment, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 
+use crate::arrivals::Arrivals;
+
 /// How much goes through the gateway at once. Services have limits of their own; these bound what waits for them here. How often
 /// a caller may call is theirs to say, since they know who calls.
 #[derive(Debug)]
 pub struct Admission {
     environment: Environment,
+    arrivals: Arrivals,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
 
 /// What is refused is told to come back after about this long, with jitter, so that not all come at once.
-const OVERLOAD_WAIT: Duration = Duration::from_secs(1);
+pub const OVERLOAD_WAIT: Duration = Duration::from_secs(1);
 
 impl Admission {
     pub fn new(environment: &Environment) -> Self {
         let limits = environment.limits;
         Self {
             environment: environment.clone(),
+            arrivals: Arrivals::new(environment.source.clone()),
             calls: Arc::new(Semaphore::new(limits.calls_max)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
         }
     }
 
-    /// A place for one call, or the refusal: `OVERLOADED`, or `DRAINING` when the process stops.
+    /// The requests that are on their way, which have no place yet.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// A place for one call whose request is here, or the refusal: `OVERLOADED`, or `DRAINING` when the process stops.
     pub fn enter(&self, streams: bool) -> Result<OwnedSemaphorePermit, Problem> {
         if self.environment.drain.has_begun() {
             return Err(Problem::new(ErrorReason::Draining));

@@ -10,7 +10,7 @@ use std::{
 
 use http::{Request, Response};
 use tidings_proto_common::v1::ErrorReason;
-use tidings_rpc::{Drain, Problem, Stack};
+use tidings_rpc::{Drain, Policy, Problem, Stack};
 use tonic::body::Body;
 
 use crate::{
@@ -34,6 +34,7 @@ pub struct Dispatch {
 #[derive(Debug, Clone)]
 pub struct Target {
     streams: bool,
+    policy: Arc<Policy>,
     to: To,
 }
 
@@ -69,6 +70,7 @@ impl Dispatch {
             };
             return Ok(Target {
                 streams: method.streams(),
+                policy: Arc::clone(&method.policy),
                 to,
             });
         }
@@ -78,6 +80,7 @@ impl Dispatch {
         let policy = policy.ok_or_else(|| Problem::new(ErrorReason::MethodUnknown))?;
         Ok(Target {
             streams: policy.server_streaming,
+            policy: Arc::clone(policy),
             to: To::Local(self.local.clone()),
         })
     }
@@ -87,6 +90,11 @@ impl Target {
     /// Whether calls of it are streams.
     pub fn streams(&self) -> bool {
         self.streams
+    }
+
+    /// What its RPC declares.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     async fn handle(self, request: Request<Body>) -> Response<Body> {

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_gateway::v1::gateway_service_server::GatewayServiceServer;
-use tidings_rpc::{App, ClientAddress, Environment, Health, Problem};
+use tidings_rpc::{App, ClientAddress, Environment, Health, Policy, Problem, RequestBody, deadline};
 use tonic::{Status, body::Body};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
@@ -25,6 +25,7 @@ use crate::{
     connect::{self, Connect},
     cors,
     dispatch::Dispatch,
+    forward::is_in_contract,
     headers::{self, ClientAgent},
     info::Info,
     jwks::Jwks,
@@ -156,20 +157,20 @@ impl Gateway {
 impl Shared {
     /// gRPC, and what was translated into it.
     async fn grpc(&self, request: Request<Body>) -> Response<Body> {
-        self.grpc_guarded(request)
-            .await
-            .unwrap_or_else(|problem| Status::from(problem).into_http())
+        self.grpc_guarded(request).await.unwrap_or_else(Status::into_http)
     }
 
-    async fn grpc_guarded(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn grpc_guarded(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         // HTTP/1.1 loses the trailers on its way to most clients.
         if is_grpc(request.headers()) && request.version() < Version::HTTP_2 {
-            return Err(Problem::new(ErrorReason::MethodUnknown));
+            return Err(Problem::new(ErrorReason::MethodUnknown).into());
         }
         let path = request.uri().path();
         let target = self.dispatch.target(path)?;
         Span::current().record("path", path);
         let streams = target.streams();
+        // Who sends a request slowly, or not at all, waits at the door and takes no place.
+        let request = self.arrived(request, target.policy()).await?;
         let permit = self.admission.enter(streams)?;
         let response = match target.oneshot(request).await {
             Ok(response) => response,
@@ -182,6 +183,35 @@ impl Shared {
         } else {
             response
         })
+    }
+
+    /// The request once all of it is here, unless it is a stream, which is never.
+    async fn arrived(&self, request: Request<Body>, policy: &Policy) -> Result<Request<Body>, Status> {
+        if policy.client_streaming {
+            return Ok(request);
+        }
+        let (mut parts, body) = request.into_parts();
+        let named = deadline::read(&parts.headers, policy.server_streaming)?;
+        let deadline = deadline::to_answer(named);
+        let body = RequestBody::new(body, policy.request_bytes_max, deadline);
+        let network = headers::network(&parts.extensions);
+        let arrivals = self.admission.arrivals();
+        let arrived = arrivals.whole(network, body, policy.request_bytes_max, deadline).await;
+        let arrived = arrived.map_err(|status| {
+            let is_ours = is_in_contract(&status);
+            if is_ours {
+                status
+            } else {
+                Problem::new(ErrorReason::Cancelled).into()
+            }
+        })?;
+        if arrived.waited() && (named.is_some() || !policy.server_streaming) {
+            // What its coming took is gone from its time.
+            let left = deadline::write(named.unwrap_or(deadline));
+            let left = left.try_into().expect("digits and a letter are ASCII");
+            parts.headers.insert(deadline::HEADER, left);
+        }
+        Ok(Request::from_parts(parts, arrived.into_body()))
     }
 
     /// Everything that browsers speak.

@@ -6,7 +6,7 @@ use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT},
 };
-use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress};
+use tidings_rpc::{AGENT_HEADER, CLIENT_HEADER, ClientAddress, RateKey};
 
 use crate::Network;
 
@@ -75,6 +75,12 @@ pub fn client_address(connection: IpAddr, headers: &HeaderMap, trusted: &[Networ
         nearest = address;
     }
     nearest
+}
+
+/// The network that a call comes from, once [`client_address`] has said from which address.
+pub fn network(known: &Extensions) -> RateKey {
+    let address = known.get::<ClientAddress>();
+    address.map_or(RateKey::Unknown, |ClientAddress(address)| RateKey::prefix(*address))
 }
 
 /// An address as proxies write it, some of them with a port.

@@ -22,6 +22,7 @@
 //! | --- | --- |
 //! | `catalogue` | which RPCs are public, and which service has them |
 //! | `headers` | what of a client's headers goes on |
+//! | `arrivals` | how much of requests is on its way at once |
 //! | `admission` | how much goes on at once |
 //! | `forward`, `body` | one call to a service, from its beginning to its end |
 //! | `dispatch` | here or there |
@@ -39,6 +40,7 @@
 //! [`serve`]: fn@tidings_rpc::serve
 
 mod admission;
+mod arrivals;
 mod body;
 mod browser_headers;
 mod catalogue;

@@ -8,7 +8,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tracing::{Span, field};
 
-use crate::{Drain, Origin, admission::StreamGuard, normalise::status_of, policy::Policy, streamed::StreamedBody};
+use crate::{Drain, Origin, admission::Place, normalise::status_of, policy::Policy, streamed::StreamedBody};
 
 /// The one line that a call leaves in the log, at its end: which RPC, how it ended, how long it took, who called. Nothing of the
 /// request or the response stands in it.
@@ -86,7 +86,7 @@ impl CallLog {
         deadline: Option<Instant>,
         stalled_after: Duration,
         drain: Drain,
-        guard: StreamGuard,
+        guard: Place,
     ) -> Response<Body> {
         if status_of(&response).is_some_and(|status| status.code() != Code::Ok) {
             return response;

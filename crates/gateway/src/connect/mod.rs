@@ -107,14 +107,14 @@ impl Connect {
     ) -> Result<Response<Body>, Status> {
         let call = Call::new(method, target, format, &parts)?;
         let deadline = call.deadline();
-        let _permit = self.admission.enter(false)?;
         let message = if parts.method == HttpMethod::GET {
             query::message(&parts, &call.method)?
         } else {
             let limit = format.bytes_max(&call.method);
-            let bytes = request::read(&parts.headers, body, limit, deadline).await?;
+            let bytes = request::read(self.admission.arrivals(), &parts, body, limit, deadline).await?;
             request::unary(&parts.headers, bytes, limit)?
         };
+        let _permit = self.admission.enter(false)?;
         let message = call.to_binary(message)?;
         let path = call.method.path.clone();
         let mut client = Grpc::new(call.target.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX);
@@ -138,14 +138,14 @@ impl Connect {
         body: Body,
     ) -> Result<(Arc<Method>, Streaming<Bytes>, OwnedSemaphorePermit), Status> {
         let call = Call::new(method, target, format, &parts)?;
-        let permit = self.admission.enter(true)?;
         let limit = format.bytes_max(&call.method);
-        let bytes = request::read(&parts.headers, body, limit, call.deadline()).await?;
+        let bytes = request::read(self.admission.arrivals(), &parts, body, limit, call.deadline()).await?;
         let message = if is_enveloped(&parts) {
             envelope::only(&parts.headers, bytes, limit)?
         } else {
             request::unary(&parts.headers, bytes, limit)?
         };
+        let permit = self.admission.enter(true)?;
         let message = call.to_binary(message)?;
         let path = call.method.path.clone();
         let mut client = Grpc::new(call.target.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX);

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{
     HeaderMap, HeaderName,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
+    request::Parts,
 };
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_rpc::{Problem, deadline as deadlines};
-use tokio::time::{Instant, timeout_at};
-use tonic::body::Body;
+use tokio::time::Instant;
+use tonic::{Status, body::Body};
 
 use super::gzip;
+use crate::{arrivals::Arrivals, headers};
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
@@ -57,31 +61,37 @@ pub fn deadline(headers: &HeaderMap, server_streaming: bool) -> Result<Option<In
 ///
 /// # Errors
 ///
-/// `MESSAGE_TOO_LARGE`, at once when the length is announced; `DEADLINE_EXCEEDED`; `CANCELLED` when it breaks off.
-pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, deadline: Instant) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", bytes_max);
+/// `MESSAGE_TOO_LARGE`, at once when the length is announced; `CANCELLED` when it breaks off; those of [`Arrivals::whole`].
+pub async fn read(
+    arrivals: &Arrivals,
+    parts: &Parts,
+    body: Body,
+    bytes_max: usize,
+    deadline: Instant,
+) -> Result<Bytes, Status> {
+    let too_large = || Status::from(Problem::new(ErrorReason::MessageTooLarge).with("limit_bytes", bytes_max));
     let limit = bytes_max + ENVELOPE_BYTES;
-    let announced = headers
+    let announced = parts
+        .headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let collect = async {
-        let mut body = body;
-        let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::new(ErrorReason::Cancelled))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes.freeze())
-    };
-    let late = |_| Problem::new(ErrorReason::DeadlineExceeded);
-    timeout_at(deadline, collect).await.map_err(late)?
+    let mut left = limit;
+    let body = body
+        .map_err(|_| Status::from(Problem::new(ErrorReason::Cancelled)))
+        .into_data_stream()
+        .map(move |piece| {
+            let piece = piece?;
+            left = left.checked_sub(piece.len()).ok_or_else(too_large)?;
+            Ok(Frame::data(piece))
+        });
+    let network = headers::network(&parts.extensions);
+    let whole = arrivals
+        .whole(network, StreamBody::new(body), bytes_max, deadline)
+        .await?;
+    Ok(whole.into_bytes())
 }
 
 /// The message of a body that is one.

@@ -146,6 +146,69 @@ async fn a_deadline_is_kept_and_garbage_is_none() {
     }
 }
 
+/// Nobody has asked yet who sends them.
+#[tokio::test]
+async fn requests_that_do_not_come_take_no_place() {
+    let minute = ("grpc-timeout", "60S");
+    let json = ("content-type", "application/json");
+    let long = ("connect-timeout-ms", "60000");
+    let events = ("accept", "text/event-stream");
+    for shape in SHAPES {
+        let mut settings = Settings::new(shape);
+        settings.limits.calls_max = 1;
+        settings.limits.streams_max = 1;
+        let world = World::with(settings).await;
+        let requests = [
+            endless(LOGIN, &[GRPC, minute], b""),
+            endless(LOGIN, &[GRPC, minute], b"\0\0\0\0\x09\x0a"),
+            endless(LOGIN, &[("content-type", "application/grpc-web+proto"), minute], b"\0"),
+            endless(LOGIN, &[json, long], b"{"),
+            endless(STREAM, &[GRPC, minute], b"\0"),
+            endless(STREAM, &[json, long, events], b"{"),
+            endless(STREAM, &[("content-type", "application/connect+json"), long], b"\0"),
+        ];
+        let waiting = requests.map(|request| {
+            let mut call = Box::pin(tower::ServiceExt::oneshot(world.gateway.clone(), request));
+            assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
+            call
+        });
+        assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome().0, Code::Ok);
+        let bearer = world.bearer();
+        let open = StreamChangesRequest::default();
+        let stream = world.grpc(STREAM, &[("authorization", &bearer)], &open).await;
+        assert_eq!(stream.outcome().0, Code::Ok, "{shape:?}");
+        drop(waiting);
+    }
+}
+
+/// What its coming took is gone from a call's time.
+#[tokio::test]
+async fn a_request_that_comes_late_has_less_time() {
+    for shape in SHAPES {
+        let world = World::new(shape).await;
+        let (sender, pieces) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
+        let body = Body::new(StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(pieces)));
+        let late = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "30S")], "").map(|_| body);
+        let call = tokio::spawn(tower::ServiceExt::oneshot(world.gateway.clone(), late));
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(200) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let message = framed(0, &login("a").encode_to_vec());
+        sender
+            .send(Ok(Frame::data(message.into())))
+            .await
+            .expect("it is waited for");
+        drop(sender);
+        let answer = tokio::time::timeout(Duration::from_secs(10), call)
+            .await
+            .expect("in time");
+        assert_eq!(answer.expect("joins").expect("never an error").status(), 200);
+        let left = world.seen.take().time_left;
+        assert!(left <= Duration::from_millis(29_801), "{left:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stream_ends_at_the_deadline_that_its_caller_named() {
     for shape in SHAPES {

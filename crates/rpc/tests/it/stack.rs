@@ -218,6 +218,47 @@ async fn more_calls_than_the_server_takes_are_refused_with_a_time_to_come_back()
 }
 
 #[tokio::test]
+async fn one_caller_does_not_take_the_places_of_all() {
+    let port = Port::open(Limits {
+        rate_factor: NonZeroU32::new(2).expect("not zero"),
+        ..Limits::default()
+    })
+    .await;
+    // Calls of one connection come from one address; more than a connection carries need several.
+    let mut held = Vec::new();
+    let mut client = GatewayServiceClient::new(port.channel().await);
+    for number in 0..256 {
+        if number % 64 == 0 {
+            client = GatewayServiceClient::new(port.channel().await);
+        }
+        let mut client = client.clone();
+        held.push(tokio::spawn(
+            async move { client.get_limits(GetLimitsRequest {}).await },
+        ));
+    }
+    until("the calls' begin", || port.handle.begun.load(Ordering::SeqCst) == 256).await;
+    let refused = client
+        .get_limits(GetLimitsRequest {})
+        .await
+        .expect_err("no place is left for this one");
+    assert_eq!(reason(&refused), "RATE_LIMITED");
+    assert!(refused.get_details_retry_info().is_some());
+    assert_eq!(port.handle.begun.load(Ordering::SeqCst), 256, "nothing was done");
+    until("the handlers' end", || {
+        port.handle.go_on.notify_waiters();
+        port.handle.ended.load(Ordering::SeqCst) == 256
+    })
+    .await;
+    for call in held {
+        call.await.expect("joins").expect("answered");
+    }
+    client
+        .get_server_info(GetServerInfoRequest {})
+        .await
+        .expect("there is a place again");
+}
+
+#[tokio::test]
 async fn a_call_that_is_given_up_keeps_its_place_as_long_as_its_handler_works() {
     let handle = Handle::default();
     let environment = environment(Limits {
