@@ -110,6 +110,17 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Whom the machine trusts.
+pub(crate) fn machine_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "a certificate of the machine's trust store cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
 /// Fetches documents.
 #[derive(Clone)]
 pub(crate) struct Fetcher {
@@ -123,18 +134,8 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher that trusts whom the machine trusts.
-    pub(crate) fn new() -> Self {
-        let found = rustls_native_certs::load_native_certs();
-        for error in found.errors {
-            tracing::warn!(%error, "a certificate of the machine's trust store cannot be read");
-        }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(found.certs);
-        Self::trusting(roots)
-    }
-
-    fn trusting(roots: RootCertStore) -> Self {
+    /// A fetcher that trusts these.
+    pub(crate) fn trusting(roots: RootCertStore) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -1,7 +1,15 @@
 //! Which issuers of ID tokens the deployment trusts, and in what.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use serde::Deserialize;
 
 use super::fetch::Address;
@@ -45,6 +53,9 @@ pub struct ExternalIssuer {
     /// Whether a user who is not known yet is created. Otherwise they are `NOT_FOUND`.
     #[serde(default)]
     pub create_users: bool,
+    /// A file with the certificates, in PEM, of authorities that are trusted besides the machine's: for this issuer and no other.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 fn all_algorithms() -> Vec<SigningAlgorithm> {
@@ -103,6 +114,31 @@ impl ExternalIssuer {
     }
 }
 
+/// Has the authorities of the file trusted too.
+///
+/// # Errors
+///
+/// Says what is wrong with the file.
+pub(super) fn trust(roots: &mut RootCertStore, file: &Path) -> Result<(), InvalidSetting> {
+    let shown = file.display();
+    let pem =
+        fs::read(file).map_err(|error| invalid(format!("names the ca_file {shown}, which cannot be read: {error}")))?;
+    let unusable = || {
+        invalid(format!(
+            "names the ca_file {shown}, which must hold certificates in PEM"
+        ))
+    };
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|_| unusable())?;
+    if certificates.is_empty() {
+        return Err(unusable());
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|_| unusable())?;
+    }
+    Ok(())
+}
+
 fn invalid(description: String) -> InvalidSetting {
     InvalidSetting {
         setting: SETTING,
@@ -123,6 +159,7 @@ mod tests {
         assert_eq!(issuer.username_claim, "preferred_username");
         assert_eq!(issuer.algorithms.len(), 3);
         assert!(!issuer.create_users);
+        assert_eq!(issuer.ca_file, None);
         let json = r#"[{"issuer": "http://127.0.0.1:8080", "audiences": ["a", "b"], "algorithms": ["EdDSA"], "create_users": true}]"#;
         let issuers = ExternalIssuer::parse_list(json).expect("valid");
         assert_eq!(issuers[0].algorithms, [SigningAlgorithm::EdDSA]);

@@ -231,18 +231,24 @@ impl Issuers {
         if issuers.is_empty() {
             return Ok(Self::default());
         }
-        let fetcher = Fetcher::new();
+        let roots = fetch::machine_roots();
+        let usual = Fetcher::trusting(roots.clone());
         let issuer = |config: &ExternalIssuer| {
-            let keys = IssuerKeys::new(&config.issuer, fetcher.clone());
-            (
-                config.issuer.clone(),
-                Issuer {
-                    config: config.clone(),
-                    keys,
-                },
-            )
+            let fetcher = match &config.ca_file {
+                None => usual.clone(),
+                Some(file) => {
+                    let mut roots = roots.clone();
+                    issuer::trust(&mut roots, file)?;
+                    Fetcher::trusting(roots)
+                }
+            };
+            let issuer = Issuer {
+                config: config.clone(),
+                keys: IssuerKeys::new(&config.issuer, fetcher),
+            };
+            Ok((config.issuer.clone(), issuer))
         };
-        Ok(Self(issuers.iter().map(issuer).collect()))
+        Ok(Self(issuers.iter().map(issuer).collect::<Result<_, _>>()?))
     }
 
     fn is_empty(&self) -> bool {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidings_auth_service::{Config, ExternalIssuer, SigningAlgorithm};
 use tidings_proto_auth::v1::{ExchangeExternalTokenRequest, ExchangeExternalTokenResponse};
 use tidings_proto_user::v1::UserStatus;
+use tidings_rpc::testing::Authority;
 use tonic::Status;
 
 use crate::{
@@ -29,6 +30,10 @@ impl Scene {
     async fn with(configure: impl FnOnce(ExternalIssuer) -> ExternalIssuer) -> Self {
         let key = Key::ed25519("one");
         let issuer = Issuer::open(&[&key]).await;
+        Self::of(key, issuer, configure).await
+    }
+
+    async fn of(key: Key, issuer: Issuer, configure: impl FnOnce(ExternalIssuer) -> ExternalIssuer) -> Self {
         let trusted = configure(ExternalIssuer {
             issuer: issuer.name(),
             audiences: vec!["app".to_owned(), "web".to_owned()],
@@ -36,6 +41,7 @@ impl Scene {
             username_claim: "preferred_username".to_owned(),
             display_name_claim: "name".to_owned(),
             create_users: true,
+            ca_file: None,
         });
         let world = World::with(|config| Config {
             external_issuers: vec![trusted],
@@ -372,6 +378,26 @@ async fn keys_are_used_for_a_while_when_the_issuer_is_down() {
     exchange("b").await.expect("the keys are less than an hour old");
     scene.world.source.advance(Duration::from_secs(60));
     assert_eq!(refusal(exchange("c").await), "DEPENDENCY_UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_of_an_authority_of_its_own_is_trusted_where_it_is_named() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.certificate()).expect("written");
+    for ca_file in [None, Some(file)] {
+        let key = Key::ed25519("one");
+        let issuer = Issuer::with_tls(&authority, &[&key]).await;
+        let is_named = ca_file.is_some();
+        let scene = Scene::of(key, issuer, |issuer| ExternalIssuer { ca_file, ..issuer }).await;
+        let outcome = scene.exchange(&scene.token(&scene.claims())).await;
+        if is_named {
+            outcome.expect("exchanged");
+        } else {
+            assert_eq!(refusal(outcome), "DEPENDENCY_UNAVAILABLE");
+            assert_eq!(scene.issuer.visits(), 0, "it is asked nothing");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -20,7 +19,14 @@ use hyper::{body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tidings_rpc::testing::Authority;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::smtp::acceptor;
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +120,7 @@ pub fn unsigned(header: &Value, claims: &Value) -> String {
 /// The issuer. It stops with the test's runtime.
 #[derive(Clone)]
 pub struct Issuer {
-    address: SocketAddr,
+    name: String,
     state: Arc<State>,
 }
 
@@ -127,10 +133,24 @@ struct State {
 }
 
 impl Issuer {
+    /// Without TLS, on this machine.
     pub async fn open(keys: &[&Key]) -> Self {
+        Self::behind(None, keys).await
+    }
+
+    /// Behind TLS, as `localhost`.
+    pub async fn with_tls(authority: &Authority, keys: &[&Key]) -> Self {
+        Self::behind(Some(acceptor(authority)), keys).await
+    }
+
+    async fn behind(acceptor: Option<TlsAcceptor>, keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let issuer = Self {
-            address: listener.local_addr().expect("an address"),
+            name: match acceptor {
+                Some(_) => format!("https://localhost:{}", address.port()),
+                None => format!("http://{address}"),
+            },
             state: Arc::new(State {
                 keys: Mutex::default(),
                 conduct: Mutex::new(Conduct::Good),
@@ -142,20 +162,35 @@ impl Issuer {
         let serving = issuer.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let issuer = serving.clone();
-                let answer = service_fn(move |request| {
-                    let issuer = issuer.clone();
-                    async move { Ok::<_, Infallible>(issuer.answer(&request).await) }
-                });
+                let (issuer, acceptor) = (serving.clone(), acceptor.clone());
                 // Whoever hangs up early is the caller under test, who may.
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+                tokio::spawn(async move {
+                    let Some(acceptor) = acceptor else {
+                        return issuer.serve(stream).await;
+                    };
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        issuer.serve(stream).await;
+                    }
+                });
             }
         });
         issuer
     }
 
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let answer = service_fn(|request| {
+            let issuer = self.clone();
+            async move { Ok::<_, Infallible>(issuer.answer(&request).await) }
+        });
+        drop(
+            http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await,
+        );
+    }
+
     pub fn name(&self) -> String {
-        format!("http://{}", self.address)
+        self.name.clone()
     }
 
     /// Publishes these keys and no others.

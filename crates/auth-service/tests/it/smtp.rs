@@ -31,6 +31,13 @@ pub enum Begin {
     PlainOnly,
 }
 
+/// Takes connections as `localhost`, with a certificate that `authority` has signed.
+pub fn acceptor(authority: &Authority) -> TlsAcceptor {
+    let (now, day) = (Source::system().now(), time::Duration::DAY);
+    let certificate = authority.sign(&["localhost"], now - day, now + day);
+    TlsAcceptor::from(Arc::new(tls(&certificate)))
+}
+
 /// The server; it ends with the test.
 pub struct Sink {
     port: u16,
@@ -53,10 +60,7 @@ impl Drop for Sink {
 impl Sink {
     /// A server on the loopback whose certificate, for `localhost`, is signed by `authority`.
     pub async fn open(authority: &Authority, begin: Begin) -> Self {
-        let now = Source::system().now();
-        let day = time::Duration::DAY;
-        let certificate = authority.sign(&["localhost"], now - day, now + day);
-        let acceptor = TlsAcceptor::from(Arc::new(tls(&certificate)));
+        let acceptor = acceptor(authority);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let taken = Arc::new(Taken::default());

@@ -14,7 +14,8 @@ pub struct ExternalArgs {
     ///
     /// A list of `{"issuer": "https://id.example.org", "audiences": ["client-id"]}`. Each may also have `algorithms` (`RS256`,
     /// `ES256`, `EdDSA`; all of them where nothing is said), `username_claim` (`preferred_username`), `display_name_claim` (`name`),
-    /// and `create_users` (`false`). It is read at start; keys are fetched from the issuers themselves, over HTTPS.
+    /// `create_users` (`false`), and `ca_file`, a PEM file of authorities that are trusted for it besides the machine's. It is read at
+    /// start; keys are fetched from the issuers themselves, over HTTPS.
     #[arg(long, env = "TIDINGS_OIDC_ISSUERS_FILE", value_name = "FILE")]
     oidc_issuers_file: Option<PathBuf>,
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Address, FetchError, Fetcher};
+use super::{super::issuer::trust, Address, FetchError, Fetcher};
 
 #[test]
 fn what_is_not_this_machine_is_asked_under_tls() {
@@ -90,6 +90,38 @@ fn fetcher(authority: &Authority) -> Fetcher {
     let certificate = CertificateDer::from_pem_slice(authority.certificate().as_bytes()).expect("a certificate");
     roots.add(certificate).expect("an authority");
     Fetcher::trusting(roots)
+}
+
+#[tokio::test]
+async fn an_issuers_own_authority_is_read_from_a_file() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let port = server(&authority, &["localhost"]).await;
+    let address = Address::parse(&format!("https://localhost:{port}/a?b=c")).expect("an address");
+    let file = folder.path().join("ca.pem");
+    let trusting = |pem: &str| {
+        std::fs::write(&file, pem).expect("written");
+        let mut roots = RootCertStore::empty();
+        trust(&mut roots, &file).map(|()| Fetcher::trusting(roots))
+    };
+    // Two in one file: the other one first.
+    let both = format!("{}{}", Authority::new().certificate(), authority.certificate());
+    let fetcher = trusting(&both).expect("two certificates");
+    assert_eq!(
+        fetcher.json(&address).await.expect("trusted"),
+        serde_json::json!({"a": 1})
+    );
+
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for unusable in ["", "no PEM", no_certificate] {
+        let refused = trusting(unusable).expect_err("refused").to_string();
+        assert!(refused.contains("ca.pem") && refused.contains("PEM"), "{refused}");
+    }
+    let absent = trust(&mut RootCertStore::empty(), &folder.path().join("absent.pem"));
+    let refused = absent.expect_err("refused").to_string();
+    assert!(
+        refused.contains("--oidc-issuers-file") && refused.contains("cannot be read"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
