@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::{Attempt, Throttle, counts::Counted};
 use crate::{
     account::{Identifier, fold},
+    device::Device,
     store::{accounts::Account, throttles::Bucket},
 };
 
@@ -37,7 +38,7 @@ impl Buckets {
         }
     }
 
-    pub(super) fn bucket(&self, kind: &str, parts: &[&[u8]]) -> Bucket {
+    fn bucket(&self, kind: &str, parts: &[&[u8]]) -> Bucket {
         let mut context = hmac::Context::with_key(&self.key);
         for part in std::iter::once(kind.as_bytes()).chain(parts.iter().copied()) {
             context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -46,12 +47,36 @@ impl Buckets {
         context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
-    pub(super) fn name(&self, who: &Identifier) -> Bucket {
+    fn name(&self, who: &Identifier) -> Bucket {
         let (kind, text) = match who {
             Identifier::Email(key) => ("address", key),
             Identifier::Username(name) => ("username", name),
         };
         self.bucket(kind, &[text.as_bytes()])
+    }
+
+    /// What an attempt to prove whom `who` names counts in.
+    pub(super) fn counting(&self, who: &Identifier, device: Option<&Device>, address: Option<IpAddr>) -> Vec<Counted> {
+        let Some(device) = device else {
+            let name = self.name(who);
+            return vec![
+                Counted {
+                    bucket: self.bucket("identifier and network", &[&name, &prefix(address)]),
+                    window: true,
+                    streak: false,
+                },
+                Counted {
+                    bucket: name,
+                    window: false,
+                    streak: true,
+                },
+            ];
+        };
+        vec![Counted {
+            bucket: self.bucket("device", &[&device.id]),
+            window: true,
+            streak: true,
+        }]
     }
 
     pub(super) fn minute(&self, now: OffsetDateTime) -> Bucket {
@@ -96,7 +121,7 @@ impl Buckets {
 }
 
 /// The network that an address lies in, in bytes; of no address, none.
-pub(super) fn prefix(address: Option<IpAddr>) -> Vec<u8> {
+fn prefix(address: Option<IpAddr>) -> Vec<u8> {
     match address.map(RateKey::prefix) {
         Some(RateKey::Prefix(IpAddr::V4(network))) => network.octets().to_vec(),
         Some(RateKey::Prefix(IpAddr::V6(network))) => network.octets().to_vec(),

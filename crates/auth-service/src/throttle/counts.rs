@@ -20,6 +20,19 @@ pub(super) struct Counted {
     pub(super) streak: bool,
 }
 
+/// Counts an attempt in the rows of its buckets, or in none of them: then how long there is no further attempt, in whole seconds.
+pub(super) fn add_to_all(rows: &mut [(Counted, Row)], limits: Throttle, now: OffsetDateTime) -> Result<(), Duration> {
+    for (counted, row) in rows.iter_mut() {
+        if let Some(wait) = row.refuses(*counted, limits, now) {
+            return Err(wait);
+        }
+    }
+    for (counted, row) in rows {
+        row.add(*counted, now);
+    }
+    Ok(())
+}
+
 impl Row {
     /// How long the bucket takes no further attempt, in whole seconds, if it takes none now. Drops what counts no longer.
     pub(super) fn refuses(&mut self, counted: Counted, limits: Throttle, now: OffsetDateTime) -> Option<Duration> {

@@ -1,4 +1,6 @@
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
+
+use time::OffsetDateTime;
 
 /// How many failures there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,14 @@ impl Throttle {
             minute_max: self.minute_max.saturating_mul(factor),
             taken_max: self.taken_max.saturating_mul(factor),
         }
+    }
+}
+
+impl Throttle {
+    /// How long no unknown device is listened to after so many failures in this minute, if it is not now.
+    pub(super) fn refuses_until_next_minute(&self, failed: i32, now: OffsetDateTime) -> Option<Duration> {
+        let left = 60 - now.unix_timestamp().rem_euclid(60);
+        (failed >= signed(self.minute_max)).then(|| Duration::from_secs(left.unsigned_abs()))
     }
 }
 

@@ -28,7 +28,6 @@ use tokio::time::Instant;
 pub use self::limits::Throttle;
 pub(crate) use self::names::{count_taken, permit_names};
 pub(crate) use self::{attempt::Attempt, buckets::Buckets};
-use self::{buckets::prefix, counts::Counted, limits::signed};
 use crate::{
     Error,
     account::Identifier,
@@ -49,26 +48,7 @@ pub(crate) async fn admit<'a>(
     address: Option<IpAddr>,
 ) -> Result<Attempt<'a>, Error> {
     let buckets = &auth.throttle;
-    let name = buckets.name(who);
-    let counted = match device {
-        Some(device) => vec![Counted {
-            bucket: buckets.bucket("device", &[&device.id]),
-            window: true,
-            streak: true,
-        }],
-        None => vec![
-            Counted {
-                bucket: buckets.bucket("identifier and network", &[&name, &prefix(address)]),
-                window: true,
-                streak: false,
-            },
-            Counted {
-                bucket: name,
-                window: false,
-                streak: true,
-            },
-        ],
-    };
+    let counted = buckets.counting(who, device, address);
     let begun = Instant::now();
     let mut first = true;
     loop {
@@ -95,22 +75,17 @@ async fn count(auth: &Auth, attempt: &Attempt<'_>) -> Result<(), Error> {
     let (limits, now) = (attempt.buckets.limits, attempt.time);
     if !attempt.known_device {
         let failed = throttles::streak(&auth.pool, &attempt.buckets.minute(now)).await?;
-        if failed >= signed(limits.minute_max) {
-            let left = 60 - now.unix_timestamp().rem_euclid(60);
-            return Err(Error::RateLimited(Duration::from_secs(left.unsigned_abs())));
+        if let Some(wait) = limits.refuses_until_next_minute(failed, now) {
+            return Err(Error::RateLimited(wait));
         }
     }
     transaction!(&auth.pool, |tx| -> Result<_, Error> {
         let mut rows = Vec::new();
         for counted in &attempt.counted {
-            let mut row = throttles::lock(&mut *tx, &counted.bucket, now).await?;
-            if let Some(wait) = row.refuses(*counted, limits, now) {
-                return Err(Error::RateLimited(wait));
-            }
-            row.add(*counted, now);
-            rows.push(row);
+            rows.push((*counted, throttles::lock(&mut *tx, &counted.bucket, now).await?));
         }
-        for (counted, row) in attempt.counted.iter().zip(&rows) {
+        counts::add_to_all(&mut rows, limits, now).map_err(Error::RateLimited)?;
+        for (counted, row) in &rows {
             throttles::save(&mut *tx, &counted.bucket, row).await?;
         }
         Ok(())
@@ -124,3 +99,6 @@ pub(crate) async fn forgive(auth: &Auth, tx: &mut sqlx::PgConnection, user_id: U
     };
     Ok(throttles::forgive(tx, &auth.throttle.streaks_of(&account)).await?)
 }
+
+#[cfg(test)]
+mod tests;
