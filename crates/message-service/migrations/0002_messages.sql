@@ -94,17 +94,22 @@ $$;
 -- For the purge. Rows stand in the order of time, so a block range index is enough and costs a send nothing.
 create index requests_create_time_idx on messages.requests using brin (create_time) with (pages_per_range = 32);
 
--- How many messages a user has not read, exact up to 1,000; 1,001 stands for more. Others' messages and finished responses,
--- no tombstones, no system messages, nothing that the user has hidden.
-create function messages.unread_count(of_chat_id uuid, of_user_id uuid, after_sequence bigint) returns integer
+-- How many messages a user has not read, exact up to 1,000. Others' messages and finished responses, no tombstones, no system
+-- messages, nothing that the user has hidden. Of very many (a bot's own, say) only the first 10,000 after the read mark are looked at,
+-- so that a count never takes long; sequences have no holes. `is_capped` says that there may be more.
+create function messages.unread(
+    of_chat_id uuid, of_user_id uuid, after_sequence bigint, last_sequence bigint, out unread_count integer, out is_capped boolean)
 language sql stable
 as $$
-    select count(*)::integer
+    select
+        least(count(*), 1000)::integer,
+        count(*) > 1000 or last_sequence > after_sequence + 10000
     from (
         select
         from messages.messages m
         where m.chat_id = of_chat_id
           and m.sequence > after_sequence
+          and m.sequence <= after_sequence + 10000
           and m.sender_id <> of_user_id
           and m.type <> 5
           and m.delete_time is null

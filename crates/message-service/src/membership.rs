@@ -16,6 +16,6 @@ mod chats;
 mod members;
 pub(crate) mod user_log;
 
-pub(crate) use activity::{ChatActivity, Cursor, UNREAD_MAX, list_chat_activity};
+pub(crate) use activity::{ChatActivity, Cursor, list_chat_activity};
 pub(crate) use apply::apply;
 pub(crate) use change::{AudienceChange, Change, ChatFacts, MemberPut};

@@ -6,9 +6,6 @@ use crate::{
     read::{self, Place},
 };
 
-/// Unread messages are counted up to this; one more stands for "more".
-pub(crate) const UNREAD_MAX: i32 = 1_000;
-
 /// What is known of a chat, as one user sees it.
 #[derive(Debug)]
 pub(crate) struct ChatActivity {
@@ -17,8 +14,9 @@ pub(crate) struct ChatActivity {
     pub(crate) last_sequence: i64,
     pub(crate) last_position: i64,
     pub(crate) last_message: Option<Message>,
-    /// At most [`UNREAD_MAX`] + 1.
     pub(crate) unread_count: i32,
+    /// Whether there may be more.
+    pub(crate) unread_capped: bool,
 }
 
 /// A place in the order of a user's chats.
@@ -44,7 +42,7 @@ pub(crate) async fn list_chat_activity(
         select
             p.chat_id as "chat_id!: ChatId", p.activity as "activity!", p.last_sequence as "last_sequence!",
             p.last_position as "last_position!",
-            messages.unread_count(p.chat_id, $1, greatest(p.read_sequence, p.first_sequence - 1)) as "unread_count!",
+            u.unread_count as "unread_count!", u.is_capped as "unread_capped!",
             (
                 select m.sequence
                 from messages.messages m
@@ -65,6 +63,8 @@ pub(crate) async fn list_chat_activity(
             order by a.activity desc, a.chat_id desc
             limit $4
         ) p
+        cross join lateral messages.unread(
+            p.chat_id, $1, greatest(p.read_sequence, p.first_sequence - 1), p.last_sequence) u
         order by p.activity desc, p.chat_id desc
         "#,
         user_id.uuid(),
@@ -97,6 +97,7 @@ pub(crate) async fn list_chat_activity(
             last_position: row.last_position,
             last_message: found.map(|index| messages.swap_remove(index)),
             unread_count: row.unread_count,
+            unread_capped: row.unread_capped,
         }
     });
     Ok((activities.collect(), more))

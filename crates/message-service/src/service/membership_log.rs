@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::Rpcs;
 use crate::{
     Error, convert,
-    membership::{self, AudienceChange, Change, ChatFacts, Cursor, MemberPut, UNREAD_MAX},
+    membership::{self, AudienceChange, Change, ChatFacts, Cursor, MemberPut},
 };
 
 /// Changes in one call.
@@ -69,8 +69,8 @@ fn activity(activity: membership::ChatActivity) -> proto::ChatActivity {
         last_sequence: activity.last_sequence,
         last_position: activity.last_position,
         last_message: activity.last_message.as_ref().map(convert::message),
-        unread_count: activity.unread_count.min(UNREAD_MAX),
-        unread_count_capped: activity.unread_count > UNREAD_MAX,
+        unread_count: activity.unread_count,
+        unread_count_capped: activity.unread_capped,
     }
 }
 

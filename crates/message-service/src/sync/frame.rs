@@ -171,8 +171,10 @@ pub(crate) struct Snapshot {
     pub(crate) last_sequence: i64,
     /// What of the logs the follower may see.
     pub(crate) view: View,
-    /// Exact up to 1,000; 1,001 stands for more.
+    /// Exact up to 1,000.
     pub(crate) unread_count: i32,
+    /// Whether there may be more.
+    pub(crate) unread_capped: bool,
     pub(crate) member_count: i32,
     /// The last messages, oldest first.
     pub(crate) messages: Vec<Message>,

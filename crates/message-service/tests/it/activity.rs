@@ -90,26 +90,59 @@ async fn unread_counts_what_others_sent_since_the_joining() {
     assert_eq!(count(&bob).await, 2, "neither tombstones nor what is hidden");
 }
 
+/// As if the actor had sent so many messages more.
+async fn fill(world: &World, chat: &Audience, actor: &Actor, count: i64) {
+    let sql = "
+        with moved as (
+            update messages.chats set last_sequence = last_sequence + $3 where chat_id = $1::uuid
+            returning last_sequence - $3 as before
+        )
+        insert into messages.messages (chat_id, sequence, message_id, sender_id, type, body, create_time)
+        select $1::uuid, before + n, gen_random_uuid(), $2::uuid, 1, 'x', now() from moved, generate_series(1, $3) n";
+    sqlx::query(sql)
+        .bind(&chat.id)
+        .bind(&actor.id)
+        .bind(count)
+        .execute(&world.pool())
+        .await
+        .expect("filled");
+}
+
+#[tokio::test]
+async fn counting_among_very_many_messages_ends_and_says_so() {
+    let world = World::begin().await;
+    let [alice, bob] = [world.user(), world.user()];
+    let chat = world.conversation(&[&alice, &bob]).await;
+    fill(&world, &chat, &alice, 20).await;
+    fill(&world, &chat, &bob, 9_979).await;
+    fill(&world, &chat, &alice, 1).await;
+    let count = async || {
+        let entry = &activity(&chat, &bob, 0).await[0];
+        let mut stream = super::sync::client::Stream::open(&bob, None).await;
+        let frames = stream.catch_up().await;
+        let snapshot = super::sync::client::snapshots(&frames)[0];
+        let told = (snapshot.unread_count, snapshot.unread_count_capped);
+        assert_eq!(told, (entry.unread_count, entry.unread_count_capped));
+        told
+    };
+    assert_eq!(count().await, (21, false), "the ten thousandth counts");
+    fill(&world, &chat, &alice, 1).await;
+    assert_eq!(count().await, (21, true), "the next is not looked at");
+    sqlx::query("update messages.chat_members set read_sequence = 1 where chat_id = $1::uuid and user_id = $2::uuid")
+        .bind(&chat.id)
+        .bind(&bob.id)
+        .execute(&world.pool())
+        .await
+        .expect("read");
+    assert_eq!(count().await, (21, false), "one was read");
+}
+
 #[tokio::test]
 async fn more_than_a_thousand_unread_are_capped() {
     let world = World::begin().await;
     let [alice, bob] = [world.user(), world.user()];
     let chat = world.conversation(&[&alice, &bob]).await;
-    let sql = "
-        insert into messages.messages (chat_id, sequence, message_id, sender_id, type, body, create_time)
-        select $1::uuid, n, gen_random_uuid(), $2::uuid, 1, 'x', now() from generate_series(1, 1001) n";
-    sqlx::query(sql)
-        .bind(&chat.id)
-        .bind(&alice.id)
-        .execute(&world.pool())
-        .await
-        .expect("inserted");
-    let sql = "update messages.chats set last_sequence = 1001 where chat_id = $1::uuid";
-    sqlx::query(sql)
-        .bind(&chat.id)
-        .execute(&world.pool())
-        .await
-        .expect("updated");
+    fill(&world, &chat, &alice, 1_001).await;
     let entry = &activity(&chat, &bob, 0).await[0];
     assert_eq!((entry.unread_count, entry.unread_count_capped), (1_000, true));
 }

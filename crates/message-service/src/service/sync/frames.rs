@@ -17,9 +17,6 @@ use crate::{
     },
 };
 
-/// Unread counts above are told as this and "capped".
-const UNREAD_MAX: i32 = 1_000;
-
 /// A frame of a stream.
 pub(super) fn sent(sent: Sent) -> StreamChangesResponse {
     let frame = match sent {
@@ -220,8 +217,8 @@ fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
         first_position: snapshot.view.first_position,
         last_sequence: snapshot.last_sequence,
         first_sequence: snapshot.view.first_sequence,
-        unread_count: snapshot.unread_count.min(UNREAD_MAX),
-        unread_count_capped: snapshot.unread_count > UNREAD_MAX,
+        unread_count: snapshot.unread_count,
+        unread_count_capped: snapshot.unread_capped,
         member_count: snapshot.member_count,
         messages: snapshot.messages.iter().map(convert::message).collect(),
         reset: snapshot.reset,

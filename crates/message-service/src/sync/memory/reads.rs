@@ -135,6 +135,7 @@ impl Reader for Memory {
             last_sequence: chat.last_sequence(),
             view,
             unread_count: 0,
+            unread_capped: false,
             member_count: 1,
             messages: messages.collect(),
             reset: false,

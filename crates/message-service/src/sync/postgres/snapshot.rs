@@ -40,6 +40,7 @@ struct SnapshotRow {
     joined_position: i64,
     has_hidden: bool,
     unread_count: i32,
+    unread_capped: bool,
     member_count: i32,
 
     sequence: Option<i64>,
@@ -78,7 +79,7 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
                 f.title, f.metadata, f.session_number, f.create_time as chat_create_time, f.revision as chat_revision,
                 p.create_time as join_time, p.revision as member_revision,
                 coalesce(v.first_position, 1) as joined_position,
-                messages.unread_count(a.chat_id, a.user_id, greatest(a.read_sequence, a.first_sequence - 1)) as unread_count,
+                u.unread_count, u.is_capped as unread_capped,
                 exists (
                     select
                     from messages.hidden_messages h
@@ -94,6 +95,8 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
             join messages.chat_facts f on f.chat_id = a.chat_id
             join messages.members p on p.audience_id = a.audience_id and p.user_id = a.user_id
             left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
+            cross join lateral messages.unread(
+                a.chat_id, a.user_id, greatest(a.read_sequence, a.first_sequence - 1), a.last_sequence) u
             where a.chat_id = $1 and a.user_id = $2
         ), newest as (
             select
@@ -131,7 +134,7 @@ pub(super) async fn snapshot(pool: &Pool, user_id: UserId, chat_id: ChatId) -> R
             c.kept_position as "kept_position!", c.kept_sequence as "kept_sequence!",
             c.first_position as "first_position!", c.first_sequence as "first_sequence!",
             c.joined_position as "joined_position!", c.has_hidden as "has_hidden!", c.unread_count as "unread_count!",
-            c.member_count as "member_count!",
+            c.unread_capped as "unread_capped!", c.member_count as "member_count!",
             m.sequence as "sequence?", m.message_id as "message_id?: MessageId", m.sender_id as "sender_id?: UserId",
             m.type as "message_type?", m.body as "body?", m.metadata as "message_metadata?: Json<Metadata>",
             m.reply_to_message_id as "reply_to_message_id?: MessageId",
@@ -194,6 +197,7 @@ impl SnapshotRow {
                 has_hidden: self.has_hidden,
             },
             unread_count: self.unread_count,
+            unread_capped: self.unread_capped,
             member_count: self.member_count,
             messages: Vec::new(),
             reset: false,
