@@ -30,7 +30,7 @@ create table messages.messages (
 create index messages_response_to_idx on messages.messages (chat_id, response_to_message_id, sequence)
     where response_to_message_id is not null;
 
--- The texts before the last edit. A deletion removes them.
+-- The texts before the last edits, 100 of each message. A deletion removes them.
 create table messages.message_revisions (
     chat_id uuid not null,
     message_id uuid not null,

@@ -21,6 +21,10 @@ use crate::{
     requests::{Call, Earlier},
 };
 
+/// Earlier texts that are kept of a message. A deletion removes them all under the chat's lock, so nobody may make them so many that
+/// it takes long.
+const REVISIONS_MAX: i64 = 100;
+
 /// What an edit changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Edit {
@@ -189,7 +193,7 @@ fn check_editable(caller_id: UserId, row: &MessageRow, edit: &Edit) -> Result<()
     Ok(())
 }
 
-/// The text before goes to the revisions.
+/// The text before goes to the revisions, where the oldest makes room for it.
 async fn store_edit(tx: &mut PgConnection, row: &MessageRow, edit: &Edit) -> Result<(), Error> {
     sqlx::query!(
         "insert into messages.message_revisions (chat_id, message_id, revision, body, metadata, create_time)
@@ -201,6 +205,16 @@ async fn store_edit(tx: &mut PgConnection, row: &MessageRow, edit: &Edit) -> Res
     )
     .execute(&mut *tx)
     .await?;
+    if row.revision > REVISIONS_MAX {
+        sqlx::query!(
+            "delete from messages.message_revisions where chat_id = $1 and message_id = $2 and revision <= $3",
+            row.chat_id.uuid(),
+            row.message_id.uuid(),
+            row.revision - REVISIONS_MAX,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
     let metadata = edit.metadata.as_ref().filter(|metadata| !metadata.is_empty()).map(Json);
     sqlx::query!(
         "update messages.messages

@@ -218,6 +218,30 @@ async fn deleted_words_are_gone() {
 }
 
 #[tokio::test]
+async fn however_often_a_message_is_edited_it_can_be_deleted() {
+    let world = World::begin().await;
+    let (alice, bob, _, message) = scene(&world).await;
+    for number in 2..=105 {
+        let edited = update(&bob, edit(&message, &number.to_string())).await.expect("edited");
+        assert_eq!(edited.revision, number);
+    }
+    let earlier = async || {
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as("select revision, body from messages.message_revisions order by revision")
+                .fetch_all(&world.pool())
+                .await
+                .expect("rows");
+        rows
+    };
+    let last_hundred: Vec<(i64, String)> = (5..=104).map(|number| (number, number.to_string())).collect();
+    assert_eq!(earlier().await, last_hundred);
+    delete(&alice, deletion(&message, DeleteScope::ForAll))
+        .await
+        .expect("the owner may");
+    assert_eq!(earlier().await, []);
+}
+
+#[tokio::test]
 async fn admins_delete_for_all_and_plain_members_their_own() {
     let world = World::begin().await;
     let (alice, bob, mut chat, message) = scene(&world).await;
