@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::{Value, json};
+use tidings_load::existence;
 use tidings_proto_common::v1::Idempotency;
 use tidings_proto_message::v1::{StreamChangesResponse, stream_changes_response::Frame};
 use tidings_testkit::{Actor, Method, Shape, Suite, idempotency, request_id};
@@ -26,6 +27,25 @@ const CANARY: &str = "canary-7d52";
 
 /// What the outsider's own chat ends with.
 const END: &str = "the end of it";
+
+/// The measurement of `load/`, in small: it fails where a refusal of what is hidden differs from one of what is absent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_hidden_is_refused_like_what_is_absent_while_times_are_taken() {
+    let suite = Suite::start(Shape::Five).await;
+    let options = existence::Options {
+        target: suite.gateway_address().to_string(),
+        pairs: 10,
+        things: 2,
+    };
+    let report = existence::run(&options).await.expect("alike to the byte");
+    for kind in existence::Kind::ALL {
+        let medians = report.medians(kind);
+        assert!(
+            !medians.hidden.is_zero() && !medians.absent.is_zero(),
+            "{kind:?}: {medians:?}"
+        );
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_moves_for_an_outsider_while_a_chat_is_busy() {

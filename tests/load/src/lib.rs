@@ -10,6 +10,7 @@
 //! - [`compare`] holds each reading against the file. [`meter`] counts, [`summary`] tells.
 //! - [`record`] writes down what the server has acknowledged, and [`verify`] holds the server to it, after it was killed perhaps.
 //! - [`revocations`] measures how soon an end of somebody's rights is known everywhere.
+//! - [`existence`] measures whether the time of a refusal tells what is there.
 //! - [`generate`] makes a small file of the same shape, for where the real one is not at hand.
 //!
 //! Only the generated clients are used: what passes here passes for any client of the API.
@@ -19,11 +20,13 @@ pub mod chat_log;
 pub mod client;
 pub mod compare;
 pub mod dataset;
+pub mod existence;
 pub mod follow;
 pub mod generate;
 pub mod identity;
 pub mod meter;
 pub mod progress;
+mod quantile;
 pub mod read_back;
 pub mod record;
 pub mod replay;

@@ -1,10 +1,10 @@
-//! The command `tidings-load`: `replay`, `verify`, `revocations`, `generate`.
+//! The command `tidings-load`: `replay`, `verify`, `revocations`, `existence`, `generate`.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use tidings_load::{generate, replay, revocations, verify};
+use tidings_load::{existence, generate, replay, revocations, verify};
 
 /// Everything was done and is as it must be, or is not, or could not be done.
 const FAITHFUL: u8 = 0;
@@ -47,6 +47,8 @@ enum Command {
     Verify(Verify),
     /// Measure how soon an end of somebody's rights is known at each process of the message service, while others send.
     Revocations(Revocations),
+    /// Measure whether the time of a refusal tells what is there: of what is hidden and of what is absent, in turns.
+    Existence(Existence),
     /// Make a small file of the same format, the same for the same seed.
     Generate(Generate),
 }
@@ -131,6 +133,19 @@ struct Revocations {
 }
 
 #[derive(Debug, Args)]
+struct Existence {
+    /// Where the gateway listens: host:port, or an http:// URL.
+    #[arg(long, value_name = "ADDR", default_value = "http://127.0.0.1:7700")]
+    target: String,
+    /// Pairs of calls of each kind.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pairs: usize,
+    /// Chats and deleted users that are there to be hidden.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    things: usize,
+}
+
+#[derive(Debug, Args)]
 struct Generate {
     /// The file to write, compressed where its name ends in .gz.
     file: PathBuf,
@@ -154,6 +169,7 @@ async fn main() -> ExitCode {
         Command::Replay(args) => run_replay(args).await,
         Command::Verify(args) => run_verify(args).await,
         Command::Revocations(args) => run_revocations(args).await,
+        Command::Existence(args) => run_existence(args).await,
         Command::Generate(args) => run_generate(&args),
     };
     match outcome {
@@ -209,6 +225,17 @@ async fn run_revocations(args: Revocations) -> anyhow::Result<bool> {
     .await?;
     print!("{report}");
     Ok(report.max() <= Duration::from_millis(args.within))
+}
+
+async fn run_existence(args: Existence) -> anyhow::Result<bool> {
+    let report = existence::run(&existence::Options {
+        target: args.target,
+        pairs: args.pairs,
+        things: args.things,
+    })
+    .await?;
+    print!("{report}");
+    Ok(true)
 }
 
 fn run_generate(args: &Generate) -> anyhow::Result<bool> {

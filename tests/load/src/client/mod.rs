@@ -162,6 +162,27 @@ impl Client {
     }
 }
 
+/// A connection to one process, by itself: for what is measured call by call.
+///
+/// # Errors
+///
+/// When the target is no address.
+pub fn channel(target: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(endpoint(target)?.connect_lazy())
+}
+
+/// A request with an access token.
+///
+/// # Panics
+///
+/// When the token is none: they are ASCII.
+pub fn authorized<M>(message: M, access_token: &str) -> Request<M> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {access_token}").parse().expect("a token is ASCII");
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
 fn endpoint(target: &str) -> Result<Endpoint, tonic::transport::Error> {
     let url = if target.contains("://") {
         target.to_owned()

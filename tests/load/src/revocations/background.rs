@@ -5,7 +5,8 @@ use tidings_proto_message::v1::{SendMessageRequest, message_service_client::Mess
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::{Code, transport::Channel};
 
-use super::stage::{Stage, User, authorized};
+use super::stage::{Stage, User};
+use crate::client::authorized;
 
 /// Users who send all the while, to the processes in turn.
 pub struct Background {

@@ -16,10 +16,11 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
     report::Times,
-    stage::{Stage, User, authorized},
+    stage::{Stage, User},
     way::Way,
 };
 use crate::client::Failure;
+use crate::client::authorized;
 
 /// A process that has just started, or has not heard of the user, trusts the token after this at the latest.
 const WELCOME_LIMIT: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::Way;
+use crate::quantile::quantile;
 
 /// What one end took.
 #[derive(Debug, Clone, Default)]
@@ -82,19 +83,6 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, times: &[Times]) -> fmt::Result 
     writeln!(f, "{name:<22}{:>8}{calls:>22}{refused:>28}{closed:>28}", times.len())
 }
 
-/// The smallest value that so large a part of all is not above; they are in order.
-fn quantile(all: &[Duration], part: f64) -> Duration {
-    let count = all.len();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a part of a count is between zero and it"
-    )]
-    let rank = (count as f64 * part).ceil() as usize;
-    all.get(rank.clamp(1, count.max(1)) - 1).copied().unwrap_or_default()
-}
-
 fn millis(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64() * 1_000.0)
 }
@@ -103,17 +91,8 @@ fn millis(duration: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Report, Times, quantile};
+    use super::{Report, Times};
     use crate::revocations::Way;
-
-    #[test]
-    fn quantiles_are_values_that_were_measured() {
-        let all: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!(quantile(&all, 0.5), Duration::from_millis(50));
-        assert_eq!(quantile(&all, 0.99), Duration::from_millis(99));
-        assert_eq!(quantile(&all, 1.0), Duration::from_millis(100));
-        assert_eq!(quantile(&[], 0.5), Duration::ZERO);
-    }
 
     #[test]
     fn the_longest_of_all_counts_whatever_it_was() {

@@ -11,12 +11,10 @@ use tidings_proto_chat::v1::{CreateConversationRequest, chat_service_client::Cha
 use tidings_proto_common::v1::Permission;
 use tidings_proto_user::v1::{AssignRoleRequest, CreateRoleRequest, role_service_client::RoleServiceClient};
 use tokio::time::{Instant, sleep};
-use tonic::{
-    Request,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::Channel;
 
 use super::Options;
+use crate::client::{authorized, channel};
 
 /// A mail is written within this, or the outbox stands still.
 const MAIL_LIMIT: Duration = Duration::from_secs(20);
@@ -49,7 +47,11 @@ impl Stage {
     pub async fn set(options: &Options) -> Result<Self> {
         let mut stage = Self {
             gateway: channel(&options.gateway)?,
-            nodes: options.nodes.iter().map(|node| channel(node)).collect::<Result<_>>()?,
+            nodes: options
+                .nodes
+                .iter()
+                .map(|node| channel(node))
+                .collect::<Result<_, _>>()?,
             mail_dir: options.mail_dir.clone(),
             admin_token: String::new(),
             role_id: String::new(),
@@ -145,24 +147,6 @@ impl Stage {
     fn fresh(&self) -> String {
         self.request_id()[26..].to_owned()
     }
-}
-
-fn channel(target: &str) -> Result<Channel> {
-    let url = if target.contains("://") {
-        target.to_owned()
-    } else {
-        format!("http://{target}")
-    };
-    let endpoint = Endpoint::from_shared(url).with_context(|| format!("{target} is no address"))?;
-    Ok(endpoint.tcp_nodelay(true).connect_lazy())
-}
-
-/// A request with an access token.
-pub fn authorized<M>(message: M, access_token: &str) -> Request<M> {
-    let mut request = Request::new(message);
-    let bearer = format!("Bearer {access_token}").parse().expect("a token is ASCII");
-    request.metadata_mut().insert("authorization", bearer);
-    request
 }
 
 /// Waits for the mail to an address, and returns the token in its link.

@@ -12,7 +12,8 @@ use tidings_proto_user::v1::{
     user_service_client::UserServiceClient,
 };
 
-use super::stage::{Stage, User, authorized, token_mailed_to};
+use super::stage::{Stage, User, token_mailed_to};
+use crate::client::authorized;
 
 /// How somebody's rights end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,17 +1,10 @@
-//! A server in memory that knows the few RPCs of a replay, and can be told to do one thing wrong.
+//! What the server holds, and how it answers.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    convert::Infallible,
-    future::Future,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, body::Body};
-use parking_lot::Mutex;
 use prost_types::Timestamp;
 use tidings_proto_auth::v1::{
     LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, RegisterResponse,
@@ -20,43 +13,23 @@ use tidings_proto_chat::v1::{
     AddMemberRequest, AddMemberResponse, Chat, CreateChatRequest, CreateChatResponse, CreateGroupRequest,
     CreateGroupResponse, Group,
 };
-use tidings_proto_gateway::v1::{GetServerInfoRequest, GetServerInfoResponse};
 use tidings_proto_message::v1::{
-    CaughtUp, Change, ChatCreated, ListMessagesRequest, ListMessagesResponse, Message, MessageCreated, Opened,
-    SendMessageRequest, SendMessageResponse, StreamChangesRequest, StreamChangesResponse, SyncChangesRequest,
-    SyncChangesResponse, change, stream_changes_response::Frame,
+    Change, ChatCreated, ListMessagesRequest, ListMessagesResponse, Message, MessageCreated, SendMessageRequest,
+    SendMessageResponse, SyncChangesRequest, SyncChangesResponse, change,
 };
-use tokio::{net::TcpListener, sync::mpsc, time::Instant};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Code, Request, Response, Status, server::Grpc, service::Routes, transport::Server};
-use tonic_prost::ProstCodec;
+use tokio::time::Instant;
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tower::service_fn;
 
-/// What the server does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
-    /// It shows one message with another text, by `ListMessages` only.
-    ListsAnotherText,
-    /// It leaves one message out of `SyncChanges`.
-    SyncLeavesOut,
-    /// It tells one reply without its target on streams.
-    StreamsNoReply,
-    /// It stores a repeated send a second time.
-    StoresTwice,
-    /// It takes blank texts.
-    TakesBlank,
-    /// It answers every third call with a status that asks for a repetition, half of them after the effect, and ends streams.
-    Stumbles,
-}
+use super::Fault;
+
+pub type Answer<T> = Result<T, Status>;
 
 /// How long an access token works here: short, so that a replay has to refresh.
 const TOKEN_LIFETIME: Duration = Duration::from_millis(400);
 
 #[derive(Debug)]
-struct World {
+pub struct World {
     fault: Fault,
     calls: u64,
     ids: u64,
@@ -75,19 +48,9 @@ struct Room {
     requests: HashMap<(String, String), usize>,
 }
 
-/// A running fake.
-#[derive(Debug, Clone)]
-pub struct Fake {
-    world: Arc<Mutex<World>>,
-    address: SocketAddr,
-}
-
-type Answer<T> = Result<T, Status>;
-
-impl Fake {
-    /// Starts one on a port of its own.
-    pub async fn start(fault: Fault) -> Self {
-        let world = World {
+impl World {
+    pub fn new(fault: Fault) -> Self {
+        Self {
             fault,
             calls: 0,
             ids: 0,
@@ -97,131 +60,25 @@ impl Fake {
             made: HashMap::new(),
             groups: HashMap::new(),
             chats: BTreeMap::new(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self {
-            world: Arc::new(Mutex::new(world)),
-            address: listener.local_addr().unwrap(),
-        };
-        let serving = fake.clone();
-        let router = Router::new().fallback_service(service_fn(move |request| {
-            let fake = serving.clone();
-            async move { Ok::<_, Infallible>(fake.route(request).await) }
-        }));
-        let server = Server::builder().add_routes(Routes::from(router));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        fake
-    }
-
-    /// Where it listens.
-    pub fn target(&self) -> String {
-        self.address.to_string()
+        }
     }
 
     /// How many messages it holds.
     pub fn stored(&self) -> usize {
-        self.world.lock().chats.values().map(|room| room.messages.len()).sum()
+        self.chats.values().map(|room| room.messages.len()).sum()
     }
 
-    /// Loses the last message of a chat, as a server that acknowledges too early may.
-    pub fn lose_one(&self) {
-        let mut world = self.world.lock();
-        world.chats.values_mut().next().unwrap().messages.pop();
+    /// Loses the last message of a chat.
+    pub fn lose_one(&mut self) {
+        self.chats.values_mut().next().unwrap().messages.pop();
     }
 
-    async fn route(self, request: http::Request<Body>) -> http::Response<tonic::body::Body> {
-        let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
-        match method.as_str() {
-            "GetServerInfo" => {
-                self.unary(request, |_, _: GetServerInfoRequest, _| {
-                    Ok(GetServerInfoResponse::default())
-                })
-                .await
-            }
-            "Register" => self.unary(request, World::register).await,
-            "Login" => self.unary(request, World::login).await,
-            "RefreshToken" => self.unary(request, World::refresh_token).await,
-            "CreateGroup" => self.unary(request, World::create_group).await,
-            "AddMember" => self.unary(request, World::add_member).await,
-            "CreateChat" => self.unary(request, World::create_chat).await,
-            "SendMessage" => self.unary(request, World::send_message).await,
-            "ListMessages" => self.unary(request, World::list_messages).await,
-            "SyncChanges" => self.unary(request, World::sync_changes).await,
-            "StreamChanges" => {
-                let codec = ProstCodec::<StreamChangesResponse, StreamChangesRequest>::default();
-                let service = service_fn(move |request| {
-                    Box::pin(self.clone().stream(request)) as Pin<Box<dyn Future<Output = _> + Send>>
-                });
-                Grpc::new(codec).server_streaming(service, request).await
-            }
-            other => panic!("the fake does not know {other}"),
-        }
+    pub fn fault(&self) -> Fault {
+        self.fault
     }
 
-    async fn unary<M, R>(
-        self,
-        request: http::Request<Body>,
-        handle: fn(&mut World, M, &str) -> Answer<R>,
-    ) -> http::Response<tonic::body::Body>
-    where
-        M: prost::Message + Default + 'static,
-        R: prost::Message + Default + 'static,
-    {
-        let service = service_fn(move |request: Request<M>| {
-            let answer = self.world.lock().call(request, handle);
-            async move { answer.map(Response::new) }
-        });
-        Grpc::new(ProstCodec::<R, M>::default()).unary(service, request).await
-    }
-
-    async fn stream(
-        self,
-        request: Request<StreamChangesRequest>,
-    ) -> Answer<Response<ReceiverStream<Answer<StreamChangesResponse>>>> {
-        self.world.lock().caller(&request)?;
-        let (sender, receiver) = mpsc::channel(16);
-        let after = request.into_inner().after.unwrap_or_default();
-        let chat = after.chats[0].clone();
-        tokio::spawn(async move {
-            let send = |frame| sender.send(Ok(StreamChangesResponse { frame: Some(frame) }));
-            let _ = send(Frame::Opened(Opened::default())).await;
-            let mut position = chat.position;
-            let mut caught_up = false;
-            loop {
-                let (changes, ends) = {
-                    let world = self.world.lock();
-                    (
-                        world.changes(&chat.chat_id, position, Fault::StreamsNoReply),
-                        world.fault == Fault::Stumbles,
-                    )
-                };
-                for change in changes {
-                    position = change.position;
-                    if send(Frame::Change(change)).await.is_err() {
-                        return;
-                    }
-                    if ends && position % 20 == 0 {
-                        let _ = sender.send(Err(problem(Code::Unavailable, "DRAINING", None))).await;
-                        return;
-                    }
-                }
-                if !std::mem::replace(&mut caught_up, true) && send(Frame::CaughtUp(CaughtUp::default())).await.is_err()
-                {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                if sender.is_closed() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-}
-
-impl World {
     /// A call, which stumbles before or after its effect where it is told to.
-    fn call<M, R>(&mut self, request: Request<M>, handle: fn(&mut Self, M, &str) -> Answer<R>) -> Answer<R> {
+    pub fn call<M, R>(&mut self, request: Request<M>, handle: fn(&mut Self, M, &str) -> Answer<R>) -> Answer<R> {
         self.calls += 1;
         let stumble = if self.fault == Fault::Stumbles {
             self.calls % 6
@@ -244,7 +101,7 @@ impl World {
         }
     }
 
-    fn caller<M>(&self, request: &Request<M>) -> Answer<String> {
+    pub fn caller<M>(&self, request: &Request<M>) -> Answer<String> {
         let header = request
             .metadata()
             .get("authorization")
@@ -270,7 +127,7 @@ impl World {
         self.made.entry(request_id.to_owned()).or_insert(id).clone()
     }
 
-    fn register(&mut self, request: RegisterRequest, _: &str) -> Answer<RegisterResponse> {
+    pub fn register(&mut self, request: RegisterRequest, _: &str) -> Answer<RegisterResponse> {
         let user_id = self.made(&request.request_id);
         self.users
             .entry(request.username)
@@ -278,7 +135,7 @@ impl World {
         Ok(RegisterResponse { user_id })
     }
 
-    fn login(&mut self, request: LoginRequest, _: &str) -> Answer<LoginResponse> {
+    pub fn login(&mut self, request: LoginRequest, _: &str) -> Answer<LoginResponse> {
         let (user_id, password) = self.users[&request.identifier].clone();
         assert_eq!(password, request.password);
         let (access_token, refresh_token) = self.tokens_of(&user_id);
@@ -291,7 +148,7 @@ impl World {
         })
     }
 
-    fn refresh_token(&mut self, request: RefreshTokenRequest, _: &str) -> Answer<RefreshTokenResponse> {
+    pub fn refresh_token(&mut self, request: RefreshTokenRequest, _: &str) -> Answer<RefreshTokenResponse> {
         let (user_id, used_by) = self
             .refresh
             .get_mut(&request.refresh_token)
@@ -321,7 +178,7 @@ impl World {
         (access, refresh)
     }
 
-    fn create_group(&mut self, request: CreateGroupRequest, caller: &str) -> Answer<CreateGroupResponse> {
+    pub fn create_group(&mut self, request: CreateGroupRequest, caller: &str) -> Answer<CreateGroupResponse> {
         let group_id = self.made(&request.request_id);
         self.groups
             .entry(group_id.clone())
@@ -334,7 +191,7 @@ impl World {
         })
     }
 
-    fn add_member(&mut self, request: AddMemberRequest, caller: &str) -> Answer<AddMemberResponse> {
+    pub fn add_member(&mut self, request: AddMemberRequest, caller: &str) -> Answer<AddMemberResponse> {
         let members = self.groups.get_mut(&request.group_id).expect("a group");
         assert_eq!(members[0], caller, "the owner adds");
         if !members.contains(&request.user_id) {
@@ -343,7 +200,7 @@ impl World {
         Ok(AddMemberResponse::default())
     }
 
-    fn create_chat(&mut self, request: CreateChatRequest, _: &str) -> Answer<CreateChatResponse> {
+    pub fn create_chat(&mut self, request: CreateChatRequest, _: &str) -> Answer<CreateChatResponse> {
         let chat_id = self.made(&request.request_id);
         self.chats.entry(chat_id.clone()).or_default().group_id = request.group_id;
         Ok(CreateChatResponse {
@@ -354,7 +211,7 @@ impl World {
         })
     }
 
-    fn send_message(&mut self, request: SendMessageRequest, caller: &str) -> Answer<SendMessageResponse> {
+    pub fn send_message(&mut self, request: SendMessageRequest, caller: &str) -> Answer<SendMessageResponse> {
         let control = |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n');
         assert!(!request.text.contains(control), "control characters are replaced");
         if request.text.trim().is_empty() && self.fault != Fault::TakesBlank {
@@ -390,7 +247,7 @@ impl World {
         })
     }
 
-    fn list_messages(&mut self, request: ListMessagesRequest, _: &str) -> Answer<ListMessagesResponse> {
+    pub fn list_messages(&mut self, request: ListMessagesRequest, _: &str) -> Answer<ListMessagesResponse> {
         let all = &self.chats[&request.chat_id].messages;
         let start = request.page_token.parse().unwrap_or(0);
         let end = all.len().min(start + request.page_size as usize);
@@ -412,7 +269,7 @@ impl World {
         })
     }
 
-    fn sync_changes(&mut self, request: SyncChangesRequest, _: &str) -> Answer<SyncChangesResponse> {
+    pub fn sync_changes(&mut self, request: SyncChangesRequest, _: &str) -> Answer<SyncChangesResponse> {
         let chat = &request.after.expect("a position").chats[0];
         let position = request.page_token.parse().unwrap_or(chat.position);
         let mut changes = self.changes(&chat.chat_id, position, Fault::SyncLeavesOut);
@@ -429,7 +286,7 @@ impl World {
     }
 
     /// The log of a chat after a position: first that it was created, then its messages. `faulty` is the fault that acts here.
-    fn changes(&self, chat_id: &str, position: i64, faulty: Fault) -> Vec<Change> {
+    pub fn changes(&self, chat_id: &str, position: i64, faulty: Fault) -> Vec<Change> {
         let created = change::Kind::ChatCreated(ChatCreated::default());
         let messages = self.chats[chat_id].messages.iter().map(|message| {
             change::Kind::MessageCreated(MessageCreated {
@@ -462,7 +319,7 @@ impl World {
     }
 }
 
-fn problem(code: Code, reason: &str, field: Option<&str>) -> Status {
+pub fn problem(code: Code, reason: &str, field: Option<&str>) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, "tidings", HashMap::new());
     match field {
         Some(field) => {
