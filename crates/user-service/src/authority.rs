@@ -36,7 +36,7 @@ pub enum Deed<'a> {
         permission: Permission,
         /// The rank of the user.
         user: Option<Rank>,
-        /// Whether the account is the last active admin's and would not be active afterwards.
+        /// Whether the account is that of the last person who is active and holds `admin`, and would not be active afterwards.
         last_admin: bool,
     },
     /// The actor gets into a user's account, whose roles allow this together: what is given is the account.
@@ -72,7 +72,7 @@ pub enum Deed<'a> {
         role: Option<&'a Role>,
         /// The rank of the user.
         user: Option<Rank>,
-        /// Whether it is `admin` and nobody else who is active holds it.
+        /// Whether it is `admin`, and no other person who is active holds it.
         last_admin: bool,
     },
 }
@@ -110,7 +110,7 @@ pub enum Rule {
         /// The user's.
         user: Rank,
     },
-    /// Somebody active holds `admin` afterwards.
+    /// A person who is active holds `admin` afterwards.
     AdminRemains,
 }
 

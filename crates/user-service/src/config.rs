@@ -9,6 +9,9 @@ pub struct Config {
     pub roles_per_user_max: u32,
     /// Users that one user can block.
     pub blocks_per_user_max: u32,
+    /// Entries of the feed that changes of roles may add to those that the feed's readers hold already; more wait until some of
+    /// these are forgotten.
+    pub held_states_max: u32,
     /// Things on a page where the request says nothing.
     pub page_size_default: u32,
     /// Things on a page at most.
@@ -26,6 +29,10 @@ impl Config {
     /// A feed looks into Postgres at least this often, whatever is set.
     pub const FEED_POLL_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
+    /// Half of what a reader can hold before it refuses all tokens (`tidings_authn::Revocations`): the other half is for what users and
+    /// operators do one by one, which never waits.
+    const HELD_STATES_MAX: u32 = 250_000;
+
     /// Thirty days, in which people notice what they or others have done (`api.md` section 3).
     const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 }
@@ -36,6 +43,7 @@ impl Default for Config {
             roles_max: 1_000,
             roles_per_user_max: 50,
             blocks_per_user_max: 10_000,
+            held_states_max: Self::HELD_STATES_MAX,
             page_size_default: 50,
             page_size_max: 200,
             feed_poll_interval: Duration::from_millis(300),

@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use tidings_db::DatabaseCause;
 use tidings_proto_common::v1::ErrorReason;
 use tidings_rpc::{Problem, Violations};
 use tonic::Status;
 
 use crate::permissions;
+
+/// When to ask again for a change that takes its time: what paces it moves on by the minute.
+const ON_ITS_WAY_RETRY: Duration = Duration::from_secs(60);
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,9 @@ pub enum Error {
     /// The account was discarded, activated or deleted.
     #[error("the state forbids it")]
     StateUnsuitable,
+    /// The change is stored, but has not reached everybody yet whom it is about.
+    #[error("the change is on its way")]
+    OnItsWay,
     /// One may not have more of these.
     #[error("the quota {quota} is reached")]
     QuotaExceeded {
@@ -132,6 +140,7 @@ impl From<Error> for Problem {
             Error::StateUnsuitable => Self::new(ErrorReason::StateUnsuitable),
             Error::RankTooLow => Self::new(ErrorReason::RankTooLow),
             Error::LastAdmin => Self::new(ErrorReason::LastAdmin),
+            Error::OnItsWay => Self::new(ErrorReason::DependencyUnavailable).retry_after(ON_ITS_WAY_RETRY),
             Error::QuotaExceeded { quota, limit } => Self::new(ErrorReason::QuotaExceeded)
                 .with("quota", quota)
                 .with("limit", limit),

@@ -18,8 +18,8 @@
 //!   issues, and what is checked here never tell different stories about one user.
 //! - The feed's numbers come from a counter on a locked row, taken last in a transaction: what has number 7 is visible before 8 is.
 //! - A change of a role reaches all its holders before its RPC answers OK, in batches: `directory/fan_out.rs`.
-//! - Nobody gives or takes a permission that they do not hold **now**, by their row and not by their token; and somebody active always
-//!   holds `admin`. Nobody acts on a role or user of a higher rank. `AccessService` answers by the judgement that the RPCs are held to.
+//! - Nobody gives or takes a permission that they do not hold **now**, by their row and not by their token; and a person who is
+//!   active always holds `admin`, whatever bots do. Nobody acts on a role or user of a higher rank. `AccessService` answers by the judgement that the RPCs are held to.
 //! - Blocks stand in the feed in one row of numbers with the states; chat and message act on them.
 //! - Names and addresses are unique by index, compared as `username.rs` and `email.rs` say. A name that was given up is held back from
 //!   everybody else for 30 days, which whoever takes a name for somebody asks after having taken it (`store::usernames`).

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{permissions::Permissions, user::etag, username::is_name};
 
-/// `admin`, which has every permission and always somebody who holds it. The id stands in the migration.
+/// `admin`, which has every permission and always a person who holds it and may act. The id stands in the migration.
 pub const ADMIN: RoleId = RoleId::from_uuid(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 
 /// The name of [`ADMIN`], which the operator's accounts have.

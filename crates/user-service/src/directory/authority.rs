@@ -105,10 +105,9 @@ pub(super) async fn lock_admins(tx: &mut sqlx::PgConnection) -> Result<(), Error
     roles::lock(tx, ADMIN).await?.map(drop).ok_or(Error::NotFound)
 }
 
-/// Whether the user holds `admin` and nobody else does who may act.
+/// Whether no person who may act would hold `admin` if this user did not.
 pub(super) async fn is_last_admin(connection: &mut sqlx::PgConnection, user_id: UserId) -> Result<bool, Error> {
-    Ok(assignments::holds(&mut *connection, user_id, ADMIN).await?
-        && !assignments::has_admin_besides(connection, user_id).await?)
+    assignments::is_last_admin(connection, user_id).await
 }
 
 /// The same if it is `admin` that would be taken.

@@ -7,6 +7,10 @@
 //! at once" promises. Each holder changes as a whole, since a state is read from the user's own row, never from the role. If
 //! the process dies on the way, the row remains, and any node's background work goes on from there.
 //!
+//! The readers of the feed hold each entry for as long as an older token may live, and when they hold more than they can, they refuse all
+//! tokens. So a role that a great many hold is carried to them in portions: no more is added than the readers have room for, and
+//! the rest waits until they have forgotten. The RPC is not answered OK meanwhile, but told to come back.
+//!
 //! Who gets the role meanwhile has locked it, and so gets what it allows after the change.
 
 use tidings_db::transaction;
@@ -21,33 +25,62 @@ use crate::{
 /// Holders in a batch: as many as a frame of the feed has entries.
 const BATCH: usize = 500;
 
+/// How far a fan-out has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There may be more holders.
+    More,
+    /// All have it.
+    Complete,
+    /// The feed's readers have no room for more just now.
+    Waiting,
+}
+
 impl Directory {
     /// Carries a role's change to all who hold it. Nothing to do where there is none on its way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnItsWay`] where the rest has to wait.
     pub(crate) async fn fan_out(&self, role_id: RoleId) -> Result<(), Error> {
-        while self.fan_out_batch(role_id).await? {
-            self.wake();
+        match self.carry(role_id).await? {
+            Progress::Waiting => Err(Error::OnItsWay),
+            Progress::More | Progress::Complete => Ok(()),
         }
-        self.wake();
-        Ok(())
     }
 
-    /// Goes on with whatever is on its way.
+    /// Goes on with whatever is on its way and need not wait.
     pub(crate) async fn fan_out_pending(&self) -> Result<(), Error> {
         for role_id in fan_outs::pending(&self.pool).await? {
-            self.fan_out(role_id).await?;
+            self.carry(role_id).await?;
         }
         Ok(())
     }
 
-    /// One batch. Returns whether there may be more.
-    async fn fan_out_batch(&self, role_id: RoleId) -> Result<bool, Error> {
+    async fn carry(&self, role_id: RoleId) -> Result<Progress, Error> {
+        loop {
+            let progress = self.fan_out_batch(role_id).await?;
+            self.wake();
+            if progress != Progress::More {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// One batch.
+    async fn fan_out_batch(&self, role_id: RoleId) -> Result<Progress, Error> {
         let now = self.source.now();
+        let room = i64::from(self.config.held_states_max);
         transaction!(&self.pool, |tx| -> Result<_, Error> {
             let Some(fan_out) = fan_outs::lock(tx, role_id).await? else {
-                return Ok(false);
+                return Ok(Progress::Complete);
             };
             let limit = i64::try_from(BATCH).expect("500 fits");
             let holders = fan_outs::lock_holders(tx, role_id, fan_out.after_user_id, limit).await?;
+            let added = i64::try_from(holders.len()).expect("500 fits");
+            if added > 0 && states::held(&mut *tx).await? + added > room {
+                return Ok(Progress::Waiting);
+            }
             if fan_out.deleting {
                 fan_outs::take(tx, role_id, &holders).await?;
             }
@@ -57,7 +90,11 @@ impl Directory {
                 None => fan_outs::finish(tx, role_id, fan_out.deleting).await?,
             }
             states::publish(tx, &holders, Cause::Roles, now).await?;
-            Ok(holders.len() == BATCH)
+            Ok(if holders.len() == BATCH {
+                Progress::More
+            } else {
+                Progress::Complete
+            })
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     lifecycle::Step,
     store::{accounts, lifecycle, search, states, states::Cause, users},
-    user::{Status, UserState},
+    user::UserState,
 };
 
 impl Directory {
@@ -32,12 +32,12 @@ impl Directory {
                 Some(false) => return Err(Error::BuiltIn),
                 Some(true) => {}
             }
-            authority::lock_admins(tx).await?;
             let account = lifecycle::lock(tx, user_id).await?.ok_or(Error::NotFound)?;
             let deed = Deed::ActOnUser {
                 permission: Permission::Unspecified,
                 user: users::standing(&mut *tx, user_id).await?.map(|standing| standing.rank),
-                last_admin: account.status == Status::Active && authority::is_last_admin(&mut *tx, user_id).await?,
+                // Bots do not count among those who hold `admin`.
+                last_admin: false,
             };
             let judged = authority::actor_of(&mut *tx, actor, None).await?;
             judge(&judged, deed).outcome?;

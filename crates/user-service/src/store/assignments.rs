@@ -53,43 +53,33 @@ pub async fn count(tx: &mut PgConnection, user_id: UserId) -> Result<i64, Error>
     Ok(count.fetch_one(tx).await?)
 }
 
-/// Whether the user holds the role.
-pub async fn holds<'e>(
+/// Whether the user is a person who holds `admin`, and no other person does who may act. A bot that holds it does not count: it cannot
+/// log in, and its keys are given and taken by people.
+pub async fn is_last_admin<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     user_id: UserId,
-    role_id: RoleId,
 ) -> Result<bool, Error> {
-    let exists = sqlx::query_scalar!(
+    let is_last = sqlx::query_scalar!(
         r#"select exists (
                select
-               from users.role_assignments
-               where user_id = $1
-                 and role_id = $2
-           ) as "exists!""#,
-        user_id.uuid(),
-        role_id.uuid(),
-    );
-    Ok(exists.fetch_one(executor).await?)
-}
-
-/// Whether somebody else who may act holds `admin`.
-pub async fn has_admin_besides<'e>(
-    executor: impl Executor<'e, Database = Postgres>,
-    user_id: UserId,
-) -> Result<bool, Error> {
-    let exists = sqlx::query_scalar!(
-        r#"select exists (
+               from users.role_assignments a
+               join users.users u on u.user_id = a.user_id
+               where a.role_id = $1
+                 and a.user_id = $2
+                 and not u.is_bot
+           ) and not exists (
                select
                from users.role_assignments a
                join users.users u on u.user_id = a.user_id
                where a.role_id = $1
                  and a.user_id <> $2
                  and u.status = 'active'
-           ) as "exists!""#,
+                 and not u.is_bot
+           ) as "is_last!""#,
         ADMIN.uuid(),
         user_id.uuid(),
     );
-    Ok(exists.fetch_one(executor).await?)
+    Ok(is_last.fetch_one(executor).await?)
 }
 
 /// The assignment of a role to a user.

@@ -43,6 +43,25 @@ pub async fn publish(
     Ok(changed.len())
 }
 
+/// How many entries the feed's readers may still hold, at the most: they keep each for 25 minutes (`tidings_authn::Revocations`), have
+/// it some seconds later than we, and forget once a minute.
+pub async fn held<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<i64, Error> {
+    let held = sqlx::query_scalar!(
+        r#"select coalesce(
+               (select last_number + 1 from users.feeds where feed = $1) - (
+                   select number
+                   from users.user_states
+                   where store_time >= now() - interval '27 minutes'
+                   order by store_time, number
+                   limit 1
+               ),
+               0
+           ) as "held!""#,
+        FEED,
+    );
+    Ok(held.fetch_one(executor).await?)
+}
+
 async fn recompute(
     tx: &mut PgConnection,
     user_ids: &[UserId],

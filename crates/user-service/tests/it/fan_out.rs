@@ -3,6 +3,7 @@
 use tidings_ids::{RoleId, UserId};
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{DeleteRoleRequest, GetRoleRequest, UpdateRoleRequest};
+use tidings_user_service::Config;
 
 use crate::support::{Actor, World, reason, until};
 
@@ -33,7 +34,11 @@ async fn count(world: &World, condition: &str) -> i64 {
 }
 
 async fn arrange() -> (World, Actor, RoleId) {
-    let world = World::begin().await;
+    arrange_with(Config::default()).await
+}
+
+async fn arrange_with(config: Config) -> (World, Actor, RoleId) {
+    let world = World::begin_with(config).await;
     let admin = world.register("ruth", &["admin"]).await;
     let role = world.role(&admin, "reader", &[P::RolesRead]).await;
     crowd(&world, role).await;
@@ -173,4 +178,71 @@ async fn whoever_gets_a_role_while_it_changes_has_it_as_it_is_after() {
         let state = world.state_of(user_id).await;
         assert!(!state.permissions.contains(&(P::RolesRead as i32)), "{state:?}");
     }
+}
+
+/// As if what was told so far had been told half an hour ago.
+async fn age(world: &World) {
+    sqlx::query("update users.user_states set store_time = store_time - interval '30 minutes'")
+        .execute(&world.pool())
+        .await
+        .expect("aged");
+}
+
+#[tokio::test]
+async fn readers_are_never_told_more_than_they_can_hold() {
+    // Room for one batch, and for what it takes to arrange.
+    let config = Config {
+        held_states_max: 600,
+        ..Config::default()
+    };
+    let (world, admin, role) = arrange_with(config).await;
+    let request = update(role, world.request_id());
+    let call = async || world.roles().update_role(admin.asks(request.clone())).await;
+    for reached in [500, 1_000] {
+        for _ in 0..2 {
+            assert_eq!(reason(call().await), R::DependencyUnavailable);
+            assert_eq!(count(&world, "permissions = '{1}' and token_epoch = 2").await, reached);
+        }
+        age(&world).await;
+    }
+    call().await.expect("all have it");
+    assert_eq!(
+        count(&world, "permissions = '{1}' and token_epoch = 2").await,
+        i64::from(HOLDERS)
+    );
+
+    // What is done to one user never waits.
+    let assign = tidings_proto_user::v1::AssignRoleRequest {
+        user_id: world.register("late", &[]).await.user_id.to_string(),
+        role_id: role.to_string(),
+        request_id: String::new(),
+    };
+    world.roles().assign_role(admin.asks(assign)).await.expect("assigned");
+}
+
+#[tokio::test]
+async fn what_waits_for_room_is_carried_on_when_there_is_some() {
+    let config = Config {
+        held_states_max: 600,
+        ..Config::default()
+    };
+    let (world, admin, role) = arrange_with(config).await;
+    let delete = DeleteRoleRequest {
+        role_id: role.to_string(),
+        ..DeleteRoleRequest::default()
+    };
+    let deleted = world.roles().delete_role(admin.asks(delete)).await;
+    assert_eq!(reason(deleted), R::DependencyUnavailable);
+    for work in world.service.background() {
+        world.environment.drain.spawn(work);
+    }
+    until("the holders, a portion after the other", async || {
+        age(&world).await;
+        count(&world, "roles <> '{}'").await == 0
+    })
+    .await;
+    assert!(
+        world.environment.drain.finish().await,
+        "waiting is no work that holds the drain up"
+    );
 }
