@@ -1,9 +1,11 @@
 //! New passwords: by their owner, who knows the old one, or by an operator.
 
 use secrecy::SecretString;
+use sqlx::PgConnection;
+use tidings_audit::Event;
 use tidings_authn::Caller;
 use tidings_db::transaction;
-use tidings_ids::UserId;
+use tidings_ids::{LoginSessionId, UserId};
 use tidings_rpc::Violations;
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         accounts::{self, Account},
         mails::Notice,
         proofs, service_accounts,
-        sessions::{EndReason, Which},
+        sessions::{EndReason, Statement, Which},
         tokens::{self, Purpose},
     },
     throttle, trail,
@@ -81,11 +83,11 @@ pub(crate) fn permit_for(account: &Account, new: &SecretString) -> Result<(), Er
     }
 }
 
-/// The name of what was done, where no RPC is behind it, and what the account's owner is told.
-fn action(reason: EndReason) -> (&'static str, Notice) {
+/// The name of what was done, where no RPC is behind it.
+fn action(reason: EndReason) -> &'static str {
     match reason {
-        EndReason::PasswordSet => ("auth.set_password", Notice::PasswordSet),
-        _ => ("auth.change_password", Notice::PasswordChanged),
+        EndReason::PasswordSet => "auth.set_password",
+        _ => "auth.change_password",
     }
 }
 
@@ -94,15 +96,13 @@ async fn replace(
     account: &Account,
     version: Option<i64>,
     new: SecretString,
-    which: Which,
+    ends: Which,
     reason: EndReason,
     call: Option<&Repeatable>,
 ) -> Result<(), Error> {
     permit_for(account, &new)?;
     let user_id = account.user_id;
-    let (action, notice) = action(reason);
     let password_hash = auth.passwords.hash(new, auth.source()).await?;
-    let now = auth.now();
     let done = transaction!(&auth.pool, |tx| -> Result<_, Error> {
         if !auth.claim(&mut *tx, call).await? {
             return Ok(None);
@@ -111,25 +111,74 @@ async fn replace(
         if version.is_some_and(|version| version != locked) {
             return Err(Error::CredentialsInvalid);
         }
-        accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
         proofs::clear(&mut *tx, user_id).await?;
-        let given_up = email_change::give_up(auth, &mut *tx, user_id).await?;
-        throttle::forgive(auth, &mut *tx, user_id).await?;
-        for purpose in [Purpose::ResetPassword, Purpose::ChangeEmail] {
-            tokens::spend(&mut *tx, user_id, purpose).await?;
-        }
-        let (ended, statement) = login::end_in(&mut *tx, user_id, which, reason, now).await?;
-        let event = trail::event(auth, action).subject(user_id);
-        let event = event.subjects(ended.iter().copied()).request(trail::request_id(call));
-        trail::record(&mut *tx, &trail::given_up_email(event, given_up)).await?;
-        notice::enqueue(auth, &mut *tx, user_id, notice).await?;
-        Ok(Some((ended, statement)))
+        let new = NewPassword {
+            user_id,
+            hash: &password_hash,
+            ends,
+            reason,
+        };
+        let event = trail::event(auth, action(reason)).subject(user_id);
+        let event = event.request(trail::request_id(call));
+        set_in(auth, &mut *tx, &new, event).await.map(Some)
     })?;
-    if let Some((ended, statement)) = done {
-        auth.announce_ended(&ended);
-        auth.wake.mails.notify_one();
-        standing::tell_soon(auth, statement).await;
-        auth.wake.upkeep.notify_one();
+    if let Some(done) = done {
+        done.announce(auth).await;
     }
     Ok(())
+}
+
+/// A password that takes the place of another.
+#[derive(Debug)]
+pub(crate) struct NewPassword<'a> {
+    pub user_id: UserId,
+    pub hash: &'a str,
+    /// Which login sessions end by it, and why.
+    pub ends: Which,
+    pub reason: EndReason,
+}
+
+/// What is to be [announced](Self::announce) once it is committed.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    ended: Vec<LoginSessionId>,
+    statement: Option<Statement>,
+}
+
+/// Sets a password, ends all that came by the one before, and has the account's owner told. The account must be locked, and noted
+/// that its address is proven, if it is by this call. The event is told of what ended.
+pub(crate) async fn set_in(
+    auth: &Auth,
+    tx: &mut PgConnection,
+    new: &NewPassword<'_>,
+    event: Event,
+) -> Result<Replaced, Error> {
+    let (user_id, now) = (new.user_id, auth.now());
+    accounts::set_password(&mut *tx, user_id, new.hash, now).await?;
+    throttle::forgive(auth, &mut *tx, user_id).await?;
+    for purpose in [Purpose::ResetPassword, Purpose::ChangeEmail] {
+        tokens::spend(&mut *tx, user_id, purpose).await?;
+    }
+    let given_up = email_change::give_up(auth, &mut *tx, user_id).await?;
+    let notice = match new.reason {
+        EndReason::PasswordReset => Notice::PasswordReset,
+        EndReason::PasswordSet => Notice::PasswordSet,
+        _ => Notice::PasswordChanged,
+    };
+    notice::enqueue(auth, &mut *tx, user_id, notice).await?;
+    let (ended, statement) = login::end_in(&mut *tx, user_id, new.ends, new.reason, now).await?;
+    let event = trail::given_up_email(event.subjects(ended.iter().copied()), given_up);
+    trail::record(tx, &event).await?;
+    Ok(Replaced { ended, statement })
+}
+
+impl Replaced {
+    /// Tells those who are to know at once.
+    pub(crate) async fn announce(self, auth: &Auth) {
+        auth.announce_ended(&self.ended);
+        auth.wake.mails.notify_one();
+        standing::tell_soon(auth, self.statement).await;
+        // The user service may have to be told an address again, or that it is proven.
+        auth.wake.upkeep.notify_one();
+    }
 }

@@ -11,16 +11,17 @@ use tidings_ids::{EmailChangeId, UserId};
 use crate::{
     Error,
     auth::{Auth, Repeatable},
-    email_change, login, notice, password_change,
+    email_change,
+    password_change::{self, NewPassword},
     refresh_tree::{TokenHash, sha256},
-    registration, standing,
+    registration,
     store::{
         accounts, claims,
-        mails::{self, About, Notice},
+        mails::{self, About},
         sessions::{EndReason, Which},
         tokens::{self, Owner, Purpose},
     },
-    throttle, trail,
+    trail,
 };
 
 /// The hash that a mailed token is known by.
@@ -121,24 +122,19 @@ async fn reset(
             return Ok(None);
         }
         let user_id = lock_owner(auth, &mut *tx, hash, Purpose::ResetPassword).await?.user_id;
-        accounts::set_password(&mut *tx, user_id, &password_hash, now).await?;
-        throttle::forgive(auth, &mut *tx, user_id).await?;
         // The mail has reached its address.
         accounts::verify_email(&mut *tx, user_id).await?;
-        let given_up = email_change::give_up(auth, &mut *tx, user_id).await?;
-        tokens::spend(&mut *tx, user_id, Purpose::ResetPassword).await?;
-        let (ended, statement) = login::end_in(&mut *tx, user_id, Which::All, EndReason::PasswordReset, now).await?;
+        let new = NewPassword {
+            user_id,
+            hash: &password_hash,
+            ends: Which::All,
+            reason: EndReason::PasswordReset,
+        };
         let event = trail::event_by(auth, "auth.reset_password", user_id, None).request(trail::request_id(call));
-        let event = event.subjects(ended.iter().copied());
-        trail::record(&mut *tx, &trail::given_up_email(event, given_up)).await?;
-        notice::enqueue(auth, &mut *tx, user_id, Notice::PasswordReset).await?;
-        Ok(Some((ended, statement)))
+        password_change::set_in(auth, &mut *tx, &new, event).await.map(Some)
     })?;
-    if let Some((ended, statement)) = done {
-        auth.announce_ended(&ended);
-        auth.wake.mails.notify_one();
-        standing::tell_soon(auth, statement).await;
-        auth.wake.upkeep.notify_one();
+    if let Some(done) = done {
+        done.announce(auth).await;
     }
     Ok(())
 }
