@@ -4,6 +4,7 @@ mod browsers;
 mod calls;
 mod connect;
 mod fakes;
+mod framing;
 mod grpc;
 mod grpc_web;
 mod http_pages;
