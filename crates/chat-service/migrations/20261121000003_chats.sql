@@ -51,8 +51,8 @@ create table chats.sessions (
     constraint sessions_assistant_user_id_check check (assistant_user_id <> user_id)
 );
 
--- One row for each user who has made something: locked while they make more, so that their sessions are numbered without holes and
--- their quotas hold for calls at the same time.
+-- One row for each user who has made something or was put into something: locked while they make more or are put into more, so that
+-- their sessions are numbered without holes and their quotas hold for calls at the same time.
 create table chats.creators (
     user_id uuid not null,
     last_session_number bigint not null,

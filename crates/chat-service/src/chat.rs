@@ -13,7 +13,7 @@ use crate::{
     membership::Member,
     role::Role,
     session::Session,
-    store::{chats, creators, members},
+    store::{chats, members},
 };
 
 /// Where messages are.
@@ -161,6 +161,7 @@ impl Keeper {
                             limit,
                         });
                     }
+                    self.check_growth_quota(tx, audience.id, call.caller).await?;
                     chats::insert(tx, &chat).await?;
                     audience.chat_count += 1;
                     audience.log(Change::ChatAdded(chat.clone()));
@@ -196,9 +197,9 @@ impl Keeper {
                 let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
                     let mut audience = self.found(tx, call, own_audience(chat_id)).await?;
                     self.check_blocks(tx, call.caller, &others).await?;
-                    self.check_chat_quota(tx, call.caller).await?;
+                    self.check_conversation_quota(tx, call.caller, &others).await?;
                     chats::insert(tx, &chat).await?;
-                    members::insert(tx, audience.id, false, &list).await?;
+                    members::insert(tx, audience.id, false, &list, Some(call.caller)).await?;
                     audience.begin(&chat, &list);
                     self.finish(tx, call, audience, chat_id.uuid()).await
                 });
@@ -206,20 +207,6 @@ impl Keeper {
             }
         };
         self.chat_answer(call.caller, ChatId::from_uuid(done.id)).await
-    }
-
-    /// Whether the caller may own another chat. Locks the caller's row, so that two calls do not both take the last place.
-    pub(crate) async fn check_chat_quota(&self, tx: &mut sqlx::PgConnection, caller: UserId) -> Result<(), Error> {
-        creators::lock(tx, caller).await?;
-        let limit = self.config.chats_per_user_max;
-        if creators::chats_owned(tx, caller).await? < i64::from(limit) {
-            Ok(())
-        } else {
-            Err(Error::QuotaExceeded {
-                quota: "chats_per_user",
-                limit,
-            })
-        }
     }
 
     /// The chat of any kind, for a member.

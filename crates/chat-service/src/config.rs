@@ -13,11 +13,14 @@ pub struct Config {
     pub conversation_members_max: u32,
     /// Chats of a group.
     pub group_chats_max: u32,
-    /// Groups that one user owns.
+    /// Groups that one user has made and is in.
     pub groups_per_user_max: u32,
-    /// Conversations and sessions, together, that one user owns. As many as one `after` of a stream can name. Direct chats are
-    /// bounded by the number of users, and count for nobody.
+    /// Conversations, sessions and chats of groups, together, that one user has made and is in; of groups those that the user has
+    /// made. As many as one `after` of a stream can name. Direct chats are bounded by the number of users, and count for nobody.
     pub chats_per_user_max: u32,
+    /// Conversations and chats of groups, together, that others have put one user into. Half as many, so that who adds a user takes
+    /// nothing of what that one can make.
+    pub joined_chats_max: u32,
     /// Things on a page where the request says nothing.
     pub page_size_default: u32,
     /// Things on a page at most.
@@ -35,6 +38,7 @@ impl Default for Config {
             group_chats_max: 500,
             groups_per_user_max: 1_000,
             chats_per_user_max: 10_000,
+            joined_chats_max: 5_000,
             page_size_default: 50,
             page_size_max: 200,
             sweep_interval: Duration::from_secs(1),

@@ -55,7 +55,7 @@ impl Keeper {
             }
             let mut audience = self.found(tx, &call, own_audience(chat.chat_id)).await?;
             chats::insert(tx, &chat).await?;
-            members::insert(tx, audience.id, false, &list).await?;
+            members::insert(tx, audience.id, false, &list, None).await?;
             audience.begin(&chat, &list);
             self.finish(tx, &call, audience, chat.chat_id.uuid()).await.map(Some)
         })?;

@@ -10,7 +10,7 @@ use crate::{
     keeper::{Keeper, as_it_is_now, check_etag, own_audience},
     membership::Member,
     role::Role,
-    store::{chats, creators, groups, members},
+    store::{chats, groups, members},
     trail,
 };
 
@@ -82,16 +82,9 @@ impl Keeper {
         let owner = Member::new(call.caller, Role::Owner, now);
         let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
             let mut audience = self.found(tx, call, own_audience(group_id)).await?;
-            creators::lock(tx, call.caller).await?;
-            let limit = self.config.groups_per_user_max;
-            if creators::groups_owned(tx, call.caller).await? >= i64::from(limit) {
-                return Err(Error::QuotaExceeded {
-                    quota: "groups_per_user",
-                    limit,
-                });
-            }
+            self.check_group_quota(tx, call.caller).await?;
             groups::insert(tx, &group).await?;
-            members::insert(tx, audience.id, true, std::slice::from_ref(&owner)).await?;
+            members::insert(tx, audience.id, true, std::slice::from_ref(&owner), Some(call.caller)).await?;
             audience.member_count = 1;
             audience.log(Change::MemberPut(owner.clone()));
             self.finish(tx, call, audience, group_id.uuid()).await

@@ -22,6 +22,7 @@
 //! | `convert/` | protos to words of this crate and back |
 //! | `group`, `membership`, `chat`, `direct`, `session` | what can be done with each, and by whom |
 //! | `role` | who outranks whom |
+//! | `quota` | how much one user may make and be put into |
 //! | `keeper`, `call` | the frame of every change; repeated calls |
 //! | `delivery`, `sweeper` | the outbox's way to the message service |
 //! | `follower`, `block`, `departure` | user's feed, and what users who block each other or are deleted mean here |
@@ -33,7 +34,7 @@
 //!
 //! Parse it in `service/`, decide in the noun's file within [`Keeper::change`](keeper::Keeper::change), add its statements to `store/`; a
 //! new kind of change goes into `change.rs` and `convert/changes.rs`, and the message service must know it first. Locks: the audience's row,
-//! then the `request_id`, then a creator's row; whoever needs several audiences takes them in the order of ids.
+//! then the `request_id`, then the rows of users' quotas, all at once; whoever needs several audiences takes them in the order of ids.
 
 mod block;
 mod call;
@@ -50,6 +51,7 @@ mod group;
 mod keeper;
 mod membership;
 mod message_log;
+mod quota;
 mod role;
 mod service;
 mod session;

@@ -99,8 +99,10 @@ impl Keeper {
                     None => {
                         self.check_blocks(tx, call.caller, &[user_id]).await?;
                         self.check_member_quota(circle, &audience)?;
+                        self.check_addition_quota(tx, user_id, audience.chat_count).await?;
                         let member = Member::new(user_id, role, self.source.now());
-                        members::insert(tx, audience.id, circle.is_group(), std::slice::from_ref(&member)).await?;
+                        let list = std::slice::from_ref(&member);
+                        members::insert(tx, audience.id, circle.is_group(), list, Some(call.caller)).await?;
                         audience.member_count += 1;
                         audience.log(Change::MemberPut(member));
                     }

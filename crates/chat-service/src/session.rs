@@ -55,7 +55,7 @@ impl Keeper {
                 let stored = transaction!(&self.pool, |tx| -> Result<Done, Error> {
                     let mut audience = self.found(tx, call, own_audience(chat_id)).await?;
                     self.check_blocks(tx, call.caller, &[assistant]).await?;
-                    self.check_chat_quota(tx, call.caller).await?;
+                    self.check_session_quota(tx, call.caller).await?;
                     let number = creators::next_session_number(tx, call.caller).await?;
                     let session = Session {
                         user_id: call.caller,
@@ -67,7 +67,7 @@ impl Keeper {
                     chat.title.clone_from(&new.title);
                     chat.metadata.clone_from(&new.metadata);
                     chats::insert(tx, &chat).await?;
-                    members::insert(tx, audience.id, false, &list).await?;
+                    members::insert(tx, audience.id, false, &list, None).await?;
                     audience.begin(&chat, &list);
                     self.finish(tx, call, audience, chat_id.uuid()).await
                 });

@@ -53,6 +53,20 @@ pub(crate) async fn role(
     Ok(row.map(|row| row.role))
 }
 
+/// Whether somebody else has put the member there.
+pub(crate) async fn was_added(tx: &mut PgConnection, audience_id: AudienceId, user_id: UserId) -> Result<bool, Error> {
+    let row = sqlx::query!(
+        "select added
+         from chats.members
+         where audience_id = $1 and user_id = $2",
+        audience_id.uuid(),
+        user_id.uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.is_some_and(|row| row.added))
+}
+
 /// The member, for a transaction that has checked access.
 pub(crate) async fn find(
     tx: &mut PgConnection,
@@ -141,25 +155,27 @@ pub(crate) async fn has_other_owner(
     Ok(row.exists)
 }
 
-/// Writes new members, who have just joined and are not muted.
+/// Writes new members, who have just joined and are not muted. `by` has put all of them there who are somebody else.
 pub(crate) async fn insert(
     tx: &mut PgConnection,
     audience_id: AudienceId,
     in_group: bool,
     members: &[Member],
+    by: Option<UserId>,
 ) -> Result<(), Error> {
     let user_ids: Vec<Uuid> = members.iter().map(|member| member.user_id.uuid()).collect();
     let roles: Vec<i16> = members.iter().map(|member| member.role as i16).collect();
     let create_times: Vec<OffsetDateTime> = members.iter().map(|member| member.create_time).collect();
     sqlx::query!(
-        "insert into chats.members (audience_id, user_id, in_group, role, create_time)
-         select $1, member.user_id, $2, member.role, member.create_time
+        "insert into chats.members (audience_id, user_id, in_group, role, added, create_time)
+         select $1, member.user_id, $2, member.role, coalesce(member.user_id <> $6::uuid, false), member.create_time
          from unnest($3::uuid[], $4::smallint[], $5::timestamptz[]) as member (user_id, role, create_time)",
         audience_id.uuid(),
         in_group,
         &user_ids,
         &roles,
         &create_times,
+        by.map(UserId::uuid),
     )
     .execute(tx)
     .await?;
