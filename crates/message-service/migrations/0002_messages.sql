@@ -91,9 +91,6 @@ begin
 end
 $$;
 
--- For the purge. Rows stand in the order of time, so a block range index is enough and costs a send nothing.
-create index requests_create_time_idx on messages.requests using brin (create_time) with (pages_per_range = 32);
-
 -- How many messages a user has not read, exact up to 1,000. Others' messages and finished responses, no tombstones, no system
 -- messages, nothing that the user has hidden. Of very many (a bot's own, say) only the first 10,000 after the read mark are looked at,
 -- so that a count never takes long; sequences have no holes. `is_capped` says that there may be more.

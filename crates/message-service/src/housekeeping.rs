@@ -1,22 +1,21 @@
 //! What the service does on its own: ends what is over.
 
 mod leftovers;
+mod requests;
 mod retention;
 
 use std::time::Duration;
 
-use tidings_db::{Error, Pool};
-use time::OffsetDateTime;
+use tidings_db::Error;
+use tokio::time::Instant;
 
 use crate::{attachment, media::Objects, service::Shared};
 use leftovers::Leftovers;
+use requests::Requests;
 use retention::Retention;
 
-/// Rows of `requests` deleted in one statement, so that it never holds locks for long.
-const PURGE_MAX: i64 = 1_000;
-
-/// How long a `request_id` is remembered: the week that the contract promises, and a day for clocks that differ.
-const REQUESTS_KEPT_FOR: Duration = Duration::from_secs(8 * 24 * 3_600);
+/// How long one sweep may be repeated before the others have their turn, however much it has still to do.
+const TURN: Duration = Duration::from_secs(10);
 
 /// What is swept. Each goes on where another fails.
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +41,18 @@ impl Sweep {
 struct Progress {
     files: attachment::Sweeper,
     leftovers: Leftovers,
+    requests: Requests,
     logs: Retention,
 }
 
-/// Sweeps until the process drains. A sweep that could find more is repeated at once; one that failed, after the next pause.
+/// Sweeps until the process drains. A sweep that could find more is repeated at once, while its turn lasts; one that failed, after the
+/// next pause.
 pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
     let drain = &shared.env.drain;
     let mut progress = Progress {
         files: attachment::Sweeper::default(),
         leftovers: Leftovers::of(&shared.config.media_dir),
+        requests: Requests::default(),
         logs: Retention::default(),
     };
     loop {
@@ -60,7 +62,8 @@ pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
             () = tokio::time::sleep(pause) => {}
         }
         for sweep in Sweep::ALL {
-            while !drain.has_begun() {
+            let turn = Instant::now() + TURN;
+            while !drain.has_begun() && Instant::now() < turn {
                 match round(sweep, &shared, &objects, &mut progress).await {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -83,32 +86,8 @@ async fn round(sweep: Sweep, shared: &Shared, objects: &Objects, progress: &mut 
             progress.files.round(pool, objects, unused_before).await
         }
         Sweep::Leftovers => Ok(progress.leftovers.round(now).await),
-        Sweep::Requests => purge_requests(pool, now - REQUESTS_KEPT_FOR).await,
+        Sweep::Requests => progress.requests.round(pool, now).await,
         Sweep::ChatLogs => progress.logs.chats(pool, now - config.log_lifetime).await,
         Sweep::UserLogs => progress.logs.users(pool, now - config.log_lifetime).await,
     }
-}
-
-/// Forgets requests; whether there may be more to forget. Rows that somebody holds are passed over, so that nodes that sweep at one
-/// time do not wait for each other. They are in no order, which would have to look at all that is over before each portion.
-async fn purge_requests(pool: &Pool, before: OffsetDateTime) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "delete from messages.requests r
-         using (
-             select o.chat_id, o.caller_id, o.method, o.request_id
-             from messages.requests o
-             where o.create_time < $1
-             limit $2
-             for update skip locked
-         ) o
-         where r.chat_id = o.chat_id
-           and r.caller_id = o.caller_id
-           and r.method = o.method
-           and r.request_id = o.request_id",
-        before,
-        PURGE_MAX,
-    )
-    .execute(pool)
-    .await?;
-    Ok(done.rows_affected() >= PURGE_MAX.unsigned_abs())
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::world::{World, until};
+use crate::world::{Actor, World, until};
 
 #[tokio::test]
 async fn old_entries_end_behind_floors_and_messages_stay() {
@@ -97,4 +97,75 @@ async fn a_backlog_ends_in_portions() {
             .expect("a row");
     assert!(is_at_its_end);
     assert_eq!(world.changes(&other.id).await, kept);
+}
+
+/// The request ids that are remembered of a chat.
+async fn remembered(world: &World, chat_id: &str) -> Vec<String> {
+    sqlx::query_scalar("select request_id::text from messages.requests where chat_id = $1::uuid order by create_time")
+        .bind(chat_id)
+        .fetch_all(&world.pool())
+        .await
+        .expect("rows")
+}
+
+/// Makes what is remembered of a chat older.
+async fn age_requests(world: &World, chat_id: &str, days: i32) {
+    sqlx::query(
+        "update messages.requests set create_time = create_time - make_interval(days => $2) where chat_id = $1::uuid",
+    )
+    .bind(chat_id)
+    .bind(days)
+    .execute(&world.pool())
+    .await
+    .expect("aged");
+}
+
+#[tokio::test]
+async fn requests_are_forgotten_after_eight_days_wherever_they_lie() {
+    let world = World::begin().await;
+    let alice = world.user();
+    let [old, young, held] = [
+        world.conversation(&[&alice]).await,
+        world.conversation(&[&alice]).await,
+        world.conversation(&[&alice]).await,
+    ];
+    let pool = world.pool();
+    let fill = async |chat_id: &str, count: i32| {
+        let sql = "
+            insert into messages.requests (chat_id, caller_id, method, request_id, request_hash, outcome_id, create_time)
+            select $1::uuid, $2::uuid, 3, gen_random_uuid(), 0, gen_random_uuid(), now() from generate_series(1, $3)";
+        let insert = sqlx::query(sql).bind(chat_id).bind(&alice.id).bind(count);
+        insert.execute(&pool).await.expect("filled");
+    };
+    let send = async |actor: &Actor, chat_id: &str| {
+        let message = actor.message(chat_id, "words");
+        actor.send_as(message.clone()).await.expect("sent");
+        message.request_id
+    };
+    // More than the blocks and the rows of one statement, and old ones behind young ones.
+    fill(&young.id, 6_000).await;
+    send(&alice, &held.id).await;
+    fill(&old.id, 12_000).await;
+    age_requests(&world, &old.id, 9).await;
+    age_requests(&world, &held.id, 9).await;
+    age_requests(&world, &young.id, 7).await;
+    let last = send(&alice, &old.id).await;
+    let kept = remembered(&world, &young.id).await;
+    let mut holder = pool.begin().await.expect("a transaction");
+    sqlx::query("select from messages.requests where chat_id = $1::uuid for update")
+        .bind(&held.id)
+        .execute(&mut *holder)
+        .await
+        .expect("held");
+
+    // A process that begins walks at once.
+    let sweeper = || world.elsewhere_with(&alice, |config| config.sweep_interval = Duration::from_millis(50));
+    let _first = sweeper();
+    until("the walk", async || remembered(&world, &old.id).await == [last.clone()]).await;
+    assert_eq!(remembered(&world, &young.id).await, kept);
+    assert_eq!(remembered(&world, &held.id).await.len(), 1, "nobody waits for it");
+    holder.rollback().await.expect("let go");
+    let _second = sweeper();
+    until("the next walk", async || remembered(&world, &held.id).await.is_empty()).await;
+    assert_eq!(remembered(&world, &young.id).await, kept);
 }

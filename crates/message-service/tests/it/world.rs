@@ -113,7 +113,14 @@ impl World {
 
     /// The same actor, calling another process of the service on the same database.
     pub fn elsewhere(&self, actor: &Actor) -> Actor {
-        let (slot, _) = start(&self.database, &self.environment, self.config.clone());
+        self.elsewhere_with(actor, |_| {})
+    }
+
+    /// The same with other settings.
+    pub fn elsewhere_with(&self, actor: &Actor, change: impl FnOnce(&mut Config)) -> Actor {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let (slot, _) = start(&self.database, &self.environment, config);
         let identity = ServiceIdentity::new(Service::Gateway, &self.secret, self.source.clone());
         Actor {
             peer: Peer::local(Service::Message, slot, Arc::new(identity)),
