@@ -6,9 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use tidings_proto_common::v1::ErrorReason;
-use tidings_rpc::{Environment, Problem};
+use tidings_rpc::{Answers, CallEnd, Environment, Problem, RateKey, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 
@@ -20,6 +21,7 @@ use crate::arrivals::Arrivals;
 pub struct Admission {
     environment: Environment,
     arrivals: Arrivals,
+    answers: Answers,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -33,6 +35,7 @@ impl Admission {
         Self {
             environment: environment.clone(),
             arrivals: Arrivals::new(environment.source.clone()),
+            answers: Answers::new(),
             calls: Arc::new(Semaphore::new(limits.calls_max)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
         }
@@ -54,6 +57,34 @@ impl Admission {
             Problem::new(ErrorReason::Overloaded).retry_after(wait)
         })
     }
+
+    /// The answer to a call of this network, looked after until its reader has it: where nothing of it is taken for too long, what it
+    /// holds is let go, and its call ended. What the answers of unary calls hold is bounded meanwhile.
+    pub fn answer(&self, response: Response<Body>, network: RateKey, end: Option<CallEnd>) -> Response<Body> {
+        let limits = self.environment.limits;
+        let lasting = response.extensions().get::<Lasting>().copied();
+        let patience = match lasting {
+            Some(Lasting::Stream) => limits.stalled_after,
+            Some(Lasting::Transfer) | None => limits.untaken_after,
+        };
+        let watch = Watch {
+            patience,
+            until: None,
+            caller: lasting.is_none().then_some(network),
+            trailers: false,
+            on_let_go: end.map(CallEnd::on_let_go),
+        };
+        self.answers.watch_response(response, watch)
+    }
+}
+
+/// What an answer is that lasts: how long its reader may take nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// A stream of messages, whose service looks after it too.
+    Stream,
+    /// A file, which is moved or given up.
+    Transfer,
 }
 
 /// A response's body that keeps its call's place until it is sent or dropped.
@@ -63,8 +94,10 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    pub fn body(inner: Body, permit: OwnedSemaphorePermit) -> Body {
-        Body::new(Self { inner, _permit: permit })
+    /// The response, which keeps the place.
+    pub fn keep(mut response: Response<Body>, permit: OwnedSemaphorePermit, lasting: Lasting) -> Response<Body> {
+        response.extensions_mut().insert(lasting);
+        response.map(|inner| Body::new(Self { inner, _permit: permit }))
     }
 }
 

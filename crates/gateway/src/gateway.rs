@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_gateway::v1::gateway_service_server::GatewayServiceServer;
-use tidings_rpc::{App, ClientAddress, Environment, Health, Policy, Problem, RequestBody, deadline};
+use tidings_rpc::{App, CallEnd, ClientAddress, Environment, Health, Policy, Problem, RequestBody, deadline};
 use tonic::{Status, body::Body};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{
     Config, DESCRIPTORS, InvalidDescriptors, Upstreams,
-    admission::{Admission, Admitted},
+    admission::{Admission, Admitted, Lasting},
     browser_headers,
     catalogue::Catalogue,
     connect::{self, Connect},
@@ -142,15 +142,20 @@ impl Gateway {
         if let Some(agent) = ClientAgent::of(request.headers()) {
             request.extensions_mut().insert(agent);
         }
-        if is_grpc(request.headers()) {
+        let network = headers::network(request.extensions());
+        let end = request.extensions_mut().remove::<CallEnd>();
+        let shared = Arc::clone(&self.shared);
+        let response = if is_grpc(request.headers()) {
             // The one protocol that browsers cannot speak, and the one that most calls come in.
-            return self.shared.grpc(request).await;
-        }
-        let browsers = self.cors.layer(Browsers(self.shared));
-        match browsers.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+            shared.grpc(request).await
+        } else {
+            let browsers = self.cors.layer(Browsers(self.shared));
+            match browsers.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        };
+        shared.admission.answer(response, network, end)
     }
 }
 
@@ -177,9 +182,9 @@ impl Shared {
             Err(never) => match never {},
         };
         // A unary call is answered with this. Its place does not wait for the client to fetch the answer, which no deadline reaches:
-        // a body is not asked for more while the client's window is full.
+        // a body is not asked for more while the client's window is full. Answers have bounds of their own.
         Ok(if streams {
-            response.map(|body| Admitted::body(body, permit))
+            Admitted::keep(response, permit, Lasting::Stream)
         } else {
             response
         })

@@ -25,7 +25,12 @@ use tokio::time::{Instant, Sleep, timeout};
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
-use crate::{Upstreams, admission::Admission, admission::Admitted, connect::error, forward::chain};
+use crate::{
+    Upstreams,
+    admission::{Admission, Admitted, Lasting},
+    connect::error,
+    forward::chain,
+};
 
 /// What stands below this is the message service's.
 pub const PREFIX: &str = "/media/";
@@ -71,7 +76,8 @@ pub async fn serve(upstreams: &Upstreams, admission: &Admission, request: Reques
             let (mut parts, body) = response.into_parts();
             parts.version = Version::default();
             drop_headers(&mut parts.headers);
-            Response::from_parts(parts, Admitted::body(Body::new(Moving::new(body)), permit))
+            let response = Response::from_parts(parts, Body::new(Moving::new(body)));
+            Admitted::keep(response, permit, Lasting::Transfer)
         }
         Err(cause) => {
             tracing::warn!(cause, "media cannot be reached");

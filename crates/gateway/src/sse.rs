@@ -16,7 +16,11 @@ use http_body_util::StreamBody;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tonic::{Status, Streaming, body::Body};
 
-use crate::{admission::Admitted, catalogue::Method, connect, json};
+use crate::{
+    admission::{Admitted, Lasting},
+    catalogue::Method,
+    connect, json,
+};
 
 /// A comment is sent when nothing else was for this long, so that proxies, which often wait for 30 or 60 s, keep the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -37,7 +41,8 @@ pub fn response(method: Arc<Method>, messages: Streaming<Bytes>, permit: OwnedSe
             Some((Ok::<_, Infallible>(Frame::data(event)), events))
         },
     );
-    let mut response = Response::new(Admitted::body(Body::new(StreamBody::new(events)), permit));
+    let response = Response::new(Body::new(StreamBody::new(events)));
+    let mut response = Admitted::keep(response, permit, Lasting::Stream);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));

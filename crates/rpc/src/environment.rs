@@ -71,6 +71,8 @@ pub struct Limits {
     /// A stream whose reader has taken nothing for this long is let go. Longer than the largest frame takes on the slowest line
     /// that is worth serving: 1 MiB at 64 kbit/s are 131 s.
     pub stalled_after: Duration,
+    /// The answer of a unary call of which nothing was taken for this long is let go. It is handed out in pieces of 16 KiB.
+    pub untaken_after: Duration,
     /// Multiplies the limits of every rate class: 1 in production.
     pub rate_factor: NonZeroU32,
     /// Whether a handler runs in a task of its own, which a client's cancel cannot drop. Only the test that proves the need for
@@ -85,6 +87,7 @@ impl Default for Limits {
             streams_max: 20_000,
             streams_per_user_max: 8,
             stalled_after: Duration::from_secs(300),
+            untaken_after: Duration::from_secs(30),
             rate_factor: NonZeroU32::MIN,
             detach_handlers: true,
         }

@@ -8,6 +8,7 @@
 //! | [`policy`] | what each RPC declares in its proto |
 //! | [`Stack`] | the middleware, in one order with a comment a step |
 //! | [`Denials`] | denied calls on their way into the audit trail |
+//! | [`Answers`] | answers that wait for their readers, and for how long |
 //! | [`App`] | a service with health, reflection and the middleware |
 //! | [`Peer`] | calls to other services, over the network or within the process |
 //! | [`serve`](fn@serve), [`Drain`] | a port with limits, and how a process stops |
@@ -20,9 +21,11 @@
 //! 3. Give it its rows in the authorization matrix and the bad-input table in `tests/`; without them the tests fail.
 
 mod admission;
+mod answers;
 mod app;
 mod beside;
 mod body;
+mod connection;
 mod context;
 pub mod deadline;
 mod denials;
@@ -44,11 +47,14 @@ pub mod testing;
 pub mod text;
 pub mod tls;
 mod violations;
+mod watched;
 mod windows;
 
+pub use answers::Answers;
 pub use app::{App, Health};
 pub use beside::Beside;
 pub use body::RequestBody;
+pub use connection::CallEnd;
 pub use context::{ClientAddress, Origin, caller, calling_service, client_address, deadline, origin};
 pub use denials::{Denial, Denials};
 pub use drain::Drain;
@@ -62,3 +68,4 @@ pub use serve::{Listener, PortLimits, listen, serve};
 pub use stack::{RELEASE_HEADER, Stack};
 pub use tls::{MutualTls, PublicTls, TlsFiles};
 pub use violations::{Violation, Violations};
+pub use watched::{Watch, Watched};

@@ -8,7 +8,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tracing::{Span, field};
 
-use crate::{Drain, Origin, admission::Place, normalise::status_of, policy::Policy, streamed::StreamedBody};
+use crate::{Answers, Drain, Origin, admission::Place, normalise::status_of, policy::Policy, streamed::StreamedBody};
 
 /// The one line that a call leaves in the log, at its end: which RPC, how it ended, how long it took, who called. Nothing of the
 /// request or the response stands in it.
@@ -84,6 +84,7 @@ impl CallLog {
         &mut self,
         response: Response<Body>,
         deadline: Option<Instant>,
+        answers: &Answers,
         stalled_after: Duration,
         drain: Drain,
         guard: Place,
@@ -94,10 +95,17 @@ impl CallLog {
         self.told = true;
         let line = self.line();
         response.map(|body| {
-            Body::new(StreamedBody::new(body, deadline, stalled_after, drain, move |status| {
-                line.write(&status.unwrap_or_else(gone));
-                drop(guard);
-            }))
+            Body::new(StreamedBody::new(
+                body,
+                deadline,
+                answers,
+                stalled_after,
+                drain,
+                move |status| {
+                    line.write(&status.unwrap_or_else(gone));
+                    drop(guard);
+                },
+            ))
         })
     }
 

@@ -3,37 +3,23 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    future::Future,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::{rt::TokioTimer, server::conn::auto};
 use parking_lot::Mutex;
 use tidings_ids::Source;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tonic::body::Body;
 use tower::Service;
 
 use crate::{
-    Drain, MutualTls, PublicTls,
-    context::{Certified, ClientAddress},
+    Drain, MutualTls, PublicTls, RateKey,
+    connection::{Connection, FIRST_BYTE_TIMEOUT, StreamTasks},
     windows,
 };
 
@@ -42,8 +28,8 @@ use crate::{
 pub struct PortLimits {
     /// Connections at once. Further ones wait in the system's queue.
     pub connections_max: usize,
-    /// Connections at once from one address, of IPv6 from one /64, of which a host may use every address; further ones are closed. A
-    /// proxy in front has one address.
+    /// Connections at once from one address, of IPv6 from one /56, of which a customer may use every address; further ones are closed.
+    /// A proxy in front has one address.
     pub connections_per_address_max: usize,
     /// Calls at once on one connection.
     pub streams_per_connection_max: u32,
@@ -51,6 +37,10 @@ pub struct PortLimits {
     pub stream_window_bytes: u32,
     /// What a caller may send of all its bodies on one connection before they are read, in bytes.
     pub connection_window_bytes: u32,
+    /// A connection without a call for this long is ended (MAX_CONNECTION_IDLE of gRFC A9).
+    pub idle_max: Duration,
+    /// The same when fewer than a tenth of the places for connections are free. It is looked for this often.
+    pub idle_short: Duration,
     /// Whether HTTP/1.1 is spoken too, as at the gateway.
     pub http1: bool,
 }
@@ -63,6 +53,8 @@ impl PortLimits {
         streams_per_connection_max: 100,
         stream_window_bytes: windows::CLIENT_BYTES,
         connection_window_bytes: windows::CLIENT_BYTES,
+        idle_max: Duration::from_secs(300),
+        idle_short: Duration::from_secs(10),
         http1: true,
     };
 
@@ -73,6 +65,9 @@ impl PortLimits {
         streams_per_connection_max: 20_000,
         stream_window_bytes: windows::STREAM_BYTES,
         connection_window_bytes: windows::CONNECTION_BYTES,
+        // As long as a connection gets old: services are few, and call again.
+        idle_max: Duration::from_secs(3_600),
+        idle_short: Duration::from_secs(10),
         http1: false,
     };
 }
@@ -85,7 +80,7 @@ pub struct Listener {
 }
 
 #[derive(Debug, Clone)]
-enum Security {
+pub(crate) enum Security {
     Plain,
     Mutual(MutualTls),
     Public(PublicTls),
@@ -116,15 +111,6 @@ impl Listener {
     }
 }
 
-/// A connection that sends nothing for this long at its start is closed.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A TLS handshake that takes longer is given up.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A connection on which no call has begun for this long after its first byte is closed: a preface that never ends.
-const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The headers of a call, names and values together, in bytes. An access token has about 500.
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
@@ -136,9 +122,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection is told to go away at this age, so that clients spread over nodes again (gRFC A9), ±10 %.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
-
-/// What is open on a connection that was told to go away may take this long.
-const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
 
 /// Serves `service` on a port. Returns when the process begins to stop: the port is closed then, and [`Drain::finish`] waits for the
 /// connections that are open.
@@ -171,7 +154,7 @@ where
 }
 
 struct Port {
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<StreamTasks>,
     security: Security,
     connections: Arc<Semaphore>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -180,8 +163,8 @@ struct Port {
     source: Source,
 }
 
-fn builder(limits: PortLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: PortLimits) -> auto::Builder<StreamTasks> {
+    let mut builder = auto::Builder::new(StreamTasks);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -231,6 +214,8 @@ impl Port {
                 builder: self.builder.clone(),
                 security: self.security.clone(),
                 drain: self.drain.clone(),
+                limits: self.limits,
+                places: Arc::clone(&self.connections),
                 age_max: CONNECTION_AGE_MAX.mul_f64(0.9 + 0.2 * self.source.fraction()),
             };
             let service = service.clone();
@@ -259,13 +244,9 @@ impl Port {
 
 /// What counts as one host.
 fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[8..].fill(0);
-            IpAddr::from(octets)
-        }
-        address => address,
+    match (address.to_canonical(), RateKey::prefix(address)) {
+        (IpAddr::V6(_), RateKey::Prefix(network)) => network,
+        (address, _) => address,
     }
 }
 
@@ -283,137 +264,6 @@ impl Drop for Counted {
                 by_address.remove(&self.address);
             }
         }
-    }
-}
-
-struct Connection {
-    builder: auto::Builder<TokioExecutor>,
-    security: Security,
-    drain: Drain,
-    age_max: Duration,
-}
-
-impl Connection {
-    async fn serve<S>(self, stream: TcpStream, address: SocketAddr, service: S)
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-    {
-        // A peer that says nothing is not worth a connection's memory, nor a wait when the process stops.
-        let mut byte = [0];
-        let first = tokio::select! {
-            first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut byte)) => first,
-            () = self.drain.begun() => return,
-        };
-        if !matches!(first, Ok(Ok(1..))) || stream.set_nodelay(true).is_err() {
-            return;
-        }
-        let service = Attributed {
-            service,
-            address,
-            certified: None,
-            called: Arc::default(),
-        };
-        match &self.security {
-            Security::Plain => self.drive(stream, service).await,
-            Security::Mutual(tls) => match self.handshake(tls.accept(stream)).await {
-                Some(Ok((stream, caller))) => {
-                    let certified = Some(Certified(caller));
-                    self.drive(stream, Attributed { certified, ..service }).await;
-                }
-                // Only services know this port.
-                Some(Err(error)) => tracing::warn!(%address, %error, "a caller was refused at the TLS handshake"),
-                None => {}
-            },
-            Security::Public(tls) => match self.handshake(tls.accept(stream)).await {
-                Some(Ok(stream)) => self.drive(stream, service).await,
-                Some(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
-                None => {}
-            },
-        }
-    }
-
-    /// The handshake's outcome; nothing when the process stops meanwhile.
-    async fn handshake<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
-        tokio::select! {
-            outcome = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => {
-                Some(outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
-            }
-            () = self.drain.begun() => None,
-        }
-    }
-
-    /// Runs the protocol until the peer leaves, the connection is too old, nothing is ever called, or the process stops.
-    async fn drive<I, S>(&self, stream: I, service: Attributed<S>)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-    {
-        let called = Arc::clone(&service.called);
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let begun = Instant::now();
-        let first_call = tokio::time::sleep_until(begun + FIRST_CALL_TIMEOUT);
-        let age = tokio::time::sleep_until(begun + self.age_max);
-        let mut first_call = pin!(first_call);
-        let mut age = pin!(age);
-        let mut waits_for_call = true;
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(error, "a connection ended by an error");
-                    }
-                    return;
-                }
-                () = first_call.as_mut(), if waits_for_call => {
-                    waits_for_call = false;
-                    if !called.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
-                () = age.as_mut() => break,
-                () = self.drain.begun() => break,
-            }
-        }
-        connection.as_mut().graceful_shutdown();
-        if !called.load(Ordering::Relaxed) {
-            // Nothing is in hand; a peer in the middle of its preface would never end.
-            return;
-        }
-        let _ = tokio::time::timeout(CONNECTION_AGE_GRACE, connection).await;
-    }
-}
-
-/// Tells each call where it comes from, and the connection that it was used.
-#[derive(Clone)]
-struct Attributed<S> {
-    service: S,
-    address: SocketAddr,
-    certified: Option<Certified>,
-    called: Arc<AtomicBool>,
-}
-
-impl<S> hyper::service::Service<Request<Incoming>> for Attributed<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = futures_util::future::BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
-        request
-            .extensions_mut()
-            .insert(ClientAddress(self.address.ip().to_canonical()));
-        if let Some(certified) = self.certified {
-            request.extensions_mut().insert(certified);
-        }
-        let service = self.service.clone();
-        Box::pin(tower::ServiceExt::oneshot(service, request))
     }
 }
 
@@ -440,8 +290,8 @@ mod tests {
     #[test]
     fn the_addresses_that_one_host_can_take_count_as_one() {
         let host = |text: &str| host(text.parse::<IpAddr>().expect("an address"));
-        assert_eq!(host("2001:db8:0:1::1"), host("2001:db8:0:1:ffff::2"));
-        assert_ne!(host("2001:db8:0:1::1"), host("2001:db8:0:2::1"));
+        assert_eq!(host("2001:db8:0:1::1"), host("2001:db8:0:2:ffff::2"));
+        assert_ne!(host("2001:db8:0:1::1"), host("2001:db8:0:100::1"));
         assert_eq!(host("::ffff:192.0.2.1"), host("192.0.2.1"));
         assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
     }

@@ -19,7 +19,7 @@ use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
 use crate::{
-    Environment, Policies, Problem,
+    Answers, CallEnd, Environment, Policies, Problem, Watch,
     admission::{Admission, Admissions},
     body::RequestBody,
     context::{CALL, CallContext, Certified, ClientAddress, Origin},
@@ -46,6 +46,7 @@ struct Shared {
     rates: RateLimits,
     forgeries: Failures,
     admissions: Arc<Admissions>,
+    answers: Answers,
 }
 
 /// Carries the release of a service in its answers to health checks, for the gateway, which asks all of them.
@@ -70,6 +71,7 @@ impl Stack {
                 rates: RateLimits::new(limits.rate_factor),
                 forgeries: Failures::new(limits.rate_factor),
                 admissions: Arc::new(Admissions::new(environment)),
+                answers: Answers::new(),
                 environment: environment.clone(),
                 policies,
             }),
@@ -96,7 +98,7 @@ impl Stack {
         let outcome = self.guarded(request, &mut log).instrument(span).await;
         let response = outcome.unwrap_or_else(|problem| Status::from(problem).into_http());
 
-        // 10. Statuses that tonic made are brought into the contract; a defect names the trace that tells of it.
+        // 11. Statuses that tonic made are brought into the contract; a defect names the trace that tells of it.
         let response = match status_of(&response).map(|status| normalise(&status).unwrap_or(status)) {
             Some(status) if status.code() == Code::Internal => defect(log.span()).into_http(),
             Some(status) if status.code() != Code::Ok => {
@@ -156,6 +158,7 @@ impl Stack {
 
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         parts.headers.remove(SERVICE_HEADER);
+        let end = parts.extensions.remove::<CallEnd>();
         identified.attach(&mut parts.extensions);
         let request = Request::from_parts(parts, body);
 
@@ -174,14 +177,24 @@ impl Stack {
             let release = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
             response.headers_mut().insert(RELEASE_HEADER, release);
         }
+
+        // 10. An answer that nobody takes is let go. Its call is done, and its place does not wait for that.
+        let limits = shared.environment.limits;
         Ok(match admission {
-            Admission::Call(permit) => {
-                drop(permit);
-                response
+            Admission::Call(place) => {
+                drop(place);
+                let watch = Watch {
+                    patience: limits.untaken_after,
+                    until: None,
+                    caller: holder,
+                    trailers: true,
+                    on_let_go: end.map(CallEnd::on_let_go),
+                };
+                shared.answers.watch_response(response, watch)
             }
-            Admission::Stream(guard) => {
+            Admission::Stream(place) => {
                 let drain = shared.environment.drain.clone();
-                log.follow_stream(response, named, shared.environment.limits.stalled_after, drain, guard)
+                log.follow_stream(response, named, &shared.answers, limits.stalled_after, drain, place)
             }
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,37 +12,23 @@ use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::Mutex;
 use tidings_proto_common::v1::ErrorReason;
-use tokio::{
-    task::AbortHandle,
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 
-use crate::{Drain, Problem};
+use crate::{Answers, Drain, Problem, Watch, Watched};
 
 /// When the process stops, streams end themselves and say how far they were. Those that do not, as health checks, end after this.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A streamed response's body. It ends at the deadline that the client named, when the process stops, and when its reader takes
 /// nothing for too long; and it says how it ended, once.
-///
-/// A reader that answers pings and leaves its window shut is never noticed by the connection, which stops asking for the body: so
-/// what the stream holds is let go from outside.
 pub(crate) struct StreamedBody<F: FnOnce(Option<Status>) + Send + 'static> {
-    open: Arc<Mutex<Option<Open<F>>>>,
+    inner: Watched,
     deadline: Option<Pin<Box<Sleep>>>,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
-    watch: AbortHandle,
-}
-
-/// A stream that has not ended.
-struct Open<F> {
-    inner: Body,
     status: Option<Status>,
-    on_end: F,
-    /// Since when the reader has had a frame without asking for another. `None` while it waits for us.
-    handed_out: Option<Instant>,
+    on_end: Arc<Mutex<Option<F>>>,
 }
 
 impl<F: FnOnce(Option<Status>) + Send + 'static> StreamedBody<F> {
@@ -50,28 +36,36 @@ impl<F: FnOnce(Option<Status>) + Send + 'static> StreamedBody<F> {
     pub(crate) fn new(
         inner: Body,
         deadline: Option<Instant>,
+        answers: &Answers,
         stalled_after: Duration,
         drain: Drain,
         on_end: F,
     ) -> Self {
-        let open = Arc::new(Mutex::new(Some(Open {
+        let on_end = Arc::new(Mutex::new(Some(on_end)));
+        let told = Arc::clone(&on_end);
+        let stalled = move || tell(&told, Some(Problem::new(ErrorReason::SlowConsumer).into()));
+        let inner = answers.watch(
             inner,
-            status: None,
-            on_end,
-            handed_out: Some(Instant::now()),
-        })));
-        let watch = tokio::spawn(watch(Arc::downgrade(&open), stalled_after)).abort_handle();
+            Watch {
+                patience: stalled_after,
+                until: None,
+                caller: None,
+                trailers: true,
+                on_let_go: Some(Box::new(stalled)),
+            },
+        );
         let stopping = async move {
             drain.begun().await;
             tokio::time::sleep(FAREWELL).await;
         };
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
         Self {
-            open,
+            inner,
             deadline,
             stopping: Box::pin(stopping),
             ended: false,
-            watch,
+            status: None,
+            on_end,
         }
     }
 
@@ -80,36 +74,17 @@ impl<F: FnOnce(Option<Status>) + Send + 'static> StreamedBody<F> {
         let mut trailers = HeaderMap::new();
         let written = status.add_header(&mut trailers);
         self.ended = true;
-        if let Some(open) = self.open.lock().as_mut() {
-            open.status = Some(status);
-        }
+        self.status = Some(status);
         Some(written.map(|()| Frame::trailers(trailers)))
     }
 }
 
-/// Lets go of what a stream holds whose reader takes nothing for `stalled_after`.
-async fn watch<F: FnOnce(Option<Status>)>(stream: Weak<Mutex<Option<Open<F>>>>, stalled_after: Duration) {
-    let mut next = Instant::now() + stalled_after;
-    loop {
-        tokio::time::sleep_until(next).await;
-        let Some(stream) = stream.upgrade() else { return };
-        let stalled = {
-            let mut open = stream.lock();
-            let Some(stream) = open.as_ref() else { return };
-            let now = Instant::now();
-            next = stream.handed_out.unwrap_or(now) + stalled_after;
-            if next > now { None } else { open.take() }
-        };
-        if let Some(Open { inner, on_end, .. }) = stalled {
-            drop(inner);
-            on_end(Some(stalled_status()));
-            return;
-        }
+/// Says how a stream ended, unless that was said.
+fn tell<F: FnOnce(Option<Status>)>(on_end: &Mutex<Option<F>>, status: Option<Status>) {
+    let on_end = on_end.lock().take();
+    if let Some(on_end) = on_end {
+        on_end(status);
     }
-}
-
-fn stalled_status() -> Status {
-    Problem::new(ErrorReason::SlowConsumer).into()
 }
 
 impl<F: FnOnce(Option<Status>) + Send + 'static> http_body::Body for StreamedBody<F> {
@@ -134,20 +109,14 @@ impl<F: FnOnce(Option<Status>) + Send + 'static> http_body::Body for StreamedBod
         if let Some(reason) = reason {
             return Poll::Ready(this.end(Problem::new(reason).into()));
         }
-        let mut open = this.open.lock();
-        let Some(stream) = open.as_mut() else {
-            drop(open);
-            return Poll::Ready(this.end(stalled_status()));
-        };
-        let frame = Pin::new(&mut stream.inner).poll_frame(cx);
-        stream.handed_out = frame.is_ready().then(Instant::now);
+        let frame = Pin::new(&mut this.inner).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    stream.status = Status::from_header_map(trailers);
+                    this.status = Status::from_header_map(trailers);
                 }
             }
-            Poll::Ready(Some(Err(status))) => stream.status = Some(status.clone()),
+            Poll::Ready(Some(Err(status))) => this.status = Some(status.clone()),
             Poll::Ready(None) => this.ended = true,
             Poll::Pending => {}
         }
@@ -155,17 +124,13 @@ impl<F: FnOnce(Option<Status>) + Send + 'static> http_body::Body for StreamedBod
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.open.lock().as_ref().is_some_and(|open| open.inner.is_end_stream())
+        self.ended || self.inner.is_end_stream()
     }
 }
 
 impl<F: FnOnce(Option<Status>) + Send + 'static> Drop for StreamedBody<F> {
     fn drop(&mut self) {
-        self.watch.abort();
-        let open = self.open.lock().take();
-        if let Some(open) = open {
-            (open.on_end)(open.status);
-        }
+        tell(&self.on_end, self.status.take());
     }
 }
 
@@ -180,7 +145,7 @@ mod tests {
     use tonic::{Code, Status, body::Body};
 
     use super::StreamedBody;
-    use crate::Drain;
+    use crate::{Answers, Drain};
 
     const STALLED_AFTER: Duration = Duration::from_millis(50);
 
@@ -192,7 +157,7 @@ mod tests {
             futures_util::stream::pending(),
         )));
         let (told, ended) = oneshot::channel();
-        let body = StreamedBody::new(inner, None, STALLED_AFTER, Drain::new(), |status| {
+        let body = StreamedBody::new(inner, None, &Answers::new(), STALLED_AFTER, Drain::new(), |status| {
             // The receiver is dropped only by a test that has failed.
             let _ = told.send(status);
         });

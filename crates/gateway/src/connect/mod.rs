@@ -32,7 +32,7 @@ use tonic_types::StatusExt as _;
 pub use self::codec::BytesCodec;
 use self::negotiate::{Format, Shape, negotiate};
 use crate::{
-    admission::{Admission, Admitted},
+    admission::{Admission, Admitted, Lasting},
     catalogue::Method,
     dispatch::{Dispatch, Target},
     forward::is_in_contract,
@@ -256,12 +256,10 @@ fn enveloped(
         *ended = envelope.is_end;
         std::future::ready(Some(Ok::<_, Infallible>(Frame::data(envelope.bytes))))
     });
-    let body = Body::new(StreamBody::new(frames));
-    let body = match permit {
-        Some(permit) => Admitted::body(body, permit),
-        None => body,
-    };
-    let mut response = Response::new(body);
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    if let Some(permit) = permit {
+        response = Admitted::keep(response, permit, Lasting::Stream);
+    }
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(format.stream_type()));

@@ -1,5 +1,6 @@
 //! The middleware and the accept loop, called as a client calls them.
 
+mod connections;
 mod contract;
 mod drain;
 mod stack;

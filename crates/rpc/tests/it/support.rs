@@ -78,6 +78,10 @@ pub struct Port {
 
 impl Port {
     pub async fn open(limits: Limits) -> Self {
+        Self::with(limits, PortLimits::PUBLIC).await
+    }
+
+    pub async fn with(limits: Limits, port_limits: PortLimits) -> Self {
         let environment = environment(limits);
         let handle = Handle::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -87,7 +91,7 @@ impl Port {
         let served = tokio::spawn(tidings_rpc::serve(
             listener,
             stack,
-            PortLimits::PUBLIC,
+            port_limits,
             drain.clone(),
             environment.source.clone(),
         ));
