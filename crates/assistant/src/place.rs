@@ -69,8 +69,12 @@ impl Place {
         self.me
     }
 
-    /// What to present, so that what is lacking is sent.
+    /// What to present, so that what is lacking is sent. Closed sessions are not named, and so not sent again: nothing happens in them.
     pub(crate) fn after(&self) -> After {
+        let open = self
+            .chats
+            .iter()
+            .filter(|(_, chat)| !(chat.is_mine && chat.is_archived));
         let position = |(chat_id, chat): (&ChatId, &Chat)| ChatPosition {
             chat_id: chat_id.to_string(),
             position: chat.position,
@@ -78,7 +82,7 @@ impl Place {
         After {
             log_id: self.log_id.clone(),
             user_position: self.user_position,
-            chats: self.chats.iter().take(CHATS_MAX).map(position).collect(),
+            chats: open.take(CHATS_MAX).map(position).collect(),
         }
     }
 
@@ -303,6 +307,11 @@ mod tests {
         }
 
         fn position(&self) -> Option<i64> {
+            self.place.chats.get(&self.chat_id).map(|chat| chat.position)
+        }
+
+        /// The position that is presented of the chat.
+        fn presented(&self) -> Option<i64> {
             self.place.after().chats.first().map(|chat| chat.position)
         }
     }
@@ -324,7 +333,7 @@ mod tests {
 
         let next = world.created(6, world.asked(2));
         assert_eq!(answers(&world.place.hear(next)), ["echo: text 2"]);
-        assert_eq!(world.position(), Some(6));
+        assert_eq!(world.presented(), Some(6));
     }
 
     #[test]
@@ -384,7 +393,9 @@ mod tests {
             ..world.state()
         });
         let closed = world.change(6, Kind::ChatUpdated(ChatUpdated { chat }));
+        assert_eq!(world.presented(), Some(5));
         world.place.hear(closed);
+        assert_eq!(world.presented(), None, "it would be sent again");
         let late = world.created(7, world.asked(1));
         assert_eq!(world.place.hear(late), Heard::Nothing);
     }

@@ -35,7 +35,8 @@ create table messages.members (
     constraint members_role_check check (role between 1 and 3)
 ) partition by hash (audience_id);
 
-create index members_user_id_idx on messages.members (user_id) where not removed;
+-- Of a user who is in very much, some at a time.
+create index members_user_id_idx on messages.members (user_id, audience_id) where not removed;
 
 -- Narrow, because each send rewrites the row: what is only shown stands in `chat_facts`.
 create table messages.chats (

@@ -40,6 +40,8 @@ pub(crate) struct Follower {
     beginning: VecDeque<Beginning>,
     /// Chats that have moved: first come, first read, so that a busy chat holds up no other.
     moved: VecDeque<ChatId>,
+    /// Whether a chat that moved comes before one that begins: they take turns, so that many snapshots hold up no question.
+    is_turn_of_moved: bool,
     catching_up: Option<Targets>,
 }
 
@@ -70,7 +72,7 @@ struct Targets {
 impl Follower {
     /// Begins to follow, and says what is to be told first.
     pub(crate) async fn begin<R: Reader>(reader: &R, user_id: UserId, have: Have) -> Result<(Self, Vec<Frame>), Error> {
-        let opening = reader.open(user_id).await?;
+        let opening = reader.open(user_id, &have.named()).await?;
         let (have, reset) = valid(have, &opening);
         let mut follower = Self::new(user_id, have.user_position, opening.user_position);
         let mut frames = vec![Frame::Opened {
@@ -116,6 +118,7 @@ impl Follower {
             chats: HashMap::new(),
             beginning: VecDeque::new(),
             moved: VecDeque::new(),
+            is_turn_of_moved: false,
             catching_up: Some(Targets {
                 user_position: target,
                 chats: HashMap::new(),
@@ -216,13 +219,19 @@ impl Follower {
         {
             return Ok(Some(frames));
         }
-        if let Some(beginning) = self.beginning.front().copied() {
-            return self.begin_chat(reader, beginning).await.map(Some);
+        match (self.beginning.front().copied(), self.moved.front().copied()) {
+            (Some(beginning), moved) if moved.is_none() || !self.is_turn_of_moved => {
+                let frames = self.begin_chat(reader, beginning).await?;
+                self.is_turn_of_moved = true;
+                Ok(Some(frames))
+            }
+            (_, Some(chat_id)) => {
+                let frames = self.read_chat(reader, chat_id).await?;
+                self.is_turn_of_moved = false;
+                Ok(Some(frames))
+            }
+            _ => self.step_user_log(reader).await,
         }
-        if let Some(chat_id) = self.moved.front().copied() {
-            return self.read_chat(reader, chat_id).await.map(Some);
-        }
-        self.step_user_log(reader).await
     }
 
     /// Whether chats are not where they were when the follower began.

@@ -19,6 +19,13 @@ pub(crate) struct Have {
     pub(crate) chats: HashMap<ChatId, i64>,
 }
 
+impl Have {
+    /// The chats that the client names.
+    pub(crate) fn named(&self) -> Vec<ChatId> {
+        self.chats.keys().copied().collect()
+    }
+}
+
 /// What the client has, as far as it belongs to these logs, and whether it must drop it.
 pub(crate) fn valid(have: Have, opening: &Opening) -> (Have, bool) {
     let is_foreign = have.log_id.is_some_and(|log_id| log_id != opening.log_id);

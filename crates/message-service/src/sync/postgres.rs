@@ -52,8 +52,8 @@ impl Registered {
 }
 
 impl Reader for Store {
-    async fn open(&self, user_id: UserId) -> Result<Opening, Error> {
-        rights::open(&self.pool, user_id).await
+    async fn open(&self, user_id: UserId, named: &[ChatId]) -> Result<Opening, Error> {
+        rights::open(&self.pool, user_id, named).await
     }
 
     async fn standings(&self, user_id: UserId, chats: &[ChatId]) -> Result<Vec<(ChatId, Standing)>, Error> {
@@ -95,8 +95,8 @@ impl Reader for Store {
 }
 
 impl Reader for Registered {
-    async fn open(&self, user_id: UserId) -> Result<Opening, Error> {
-        self.store.open(user_id).await
+    async fn open(&self, user_id: UserId, named: &[ChatId]) -> Result<Opening, Error> {
+        self.store.open(user_id, named).await
     }
 
     async fn standings(&self, user_id: UserId, chats: &[ChatId]) -> Result<Vec<(ChatId, Standing)>, Error> {

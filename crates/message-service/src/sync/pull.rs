@@ -131,7 +131,7 @@ pub(crate) async fn pull<R: Reader>(
     cursor: Option<Cursor>,
     count_max: u32,
 ) -> Result<Page, Error> {
-    let opening = reader.open(user_id).await?;
+    let opening = reader.open(user_id, &have.named()).await?;
     let (have, reset) = match cursor {
         Some(Cursor { reset: true, .. }) => (Have::default(), false),
         _ => valid(have, &opening),

@@ -11,7 +11,10 @@ use super::frame::{ChatEntry, Snapshot, UserEntry, View};
 pub(crate) trait Reader: Send + Sync {
     /// The logs' id and the user's chats. The user log's head is read before the chats, so that a chat joined in between is told twice
     /// rather than never.
-    fn open(&self, user_id: UserId) -> impl Future<Output = Result<Opening, Error>> + Send;
+    ///
+    /// Left out are the closed sessions in which the user is the assistant, but for those that are `named`: an assistant is in every
+    /// session that anybody began with it, and nothing happens any more in the closed ones.
+    fn open(&self, user_id: UserId, named: &[ChatId]) -> impl Future<Output = Result<Opening, Error>> + Send;
 
     /// How the user stands to these chats, in any order; chats that are not told are such that the user never was in.
     fn standings(
@@ -71,7 +74,7 @@ pub(crate) struct Opening {
     pub(crate) log_id: LogId,
     /// The last position of the user log.
     pub(crate) user_position: i64,
-    /// The chats that the user is a member of.
+    /// The chats that the user is a member of, by id.
     pub(crate) chats: Vec<OpenChat>,
 }
 

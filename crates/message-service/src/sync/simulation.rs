@@ -445,6 +445,45 @@ fn who_comes_to_outdated_tails_is_told_all_that_there_was() {
     }
 }
 
+/// What is new in a chat that the client has waits for one snapshot of another, not for all.
+#[test]
+fn snapshots_do_not_hold_up_what_moved() {
+    let mut found = 0;
+    for seed in 0..300 {
+        let mut memory = Memory::new(seed);
+        (memory.unrest, memory.loss) = (0.0, 0.0);
+        for _ in 0..60 {
+            memory.happen();
+        }
+        let (user, chats) = {
+            let world = memory.world.lock();
+            let user = world.users[0];
+            let chats = world.chats.iter().filter(|chat| chat.is_member(user));
+            (user, chats.map(|chat| chat.id).collect::<Vec<_>>())
+        };
+        let &[named, _, _, ..] = &chats[..] else { continue };
+        let have = Have {
+            chats: HashMap::from([(named, 0)]),
+            ..Have::default()
+        };
+        found += 1;
+        run(async {
+            let memory = memory.registered(user);
+            let (mut follower, _) = Follower::begin(&memory, user, have)
+                .await
+                .expect("memory does not fail");
+            let mut turns = Vec::new();
+            for _ in 0..2 {
+                let frames = follower.step(&memory).await.expect("memory does not fail");
+                let is_snapshot = |frame: &Frame| matches!(frame, Frame::Snapshot(_));
+                turns.push(frames.expect("there is more").iter().any(is_snapshot));
+            }
+            assert_eq!(turns, [true, false]);
+        });
+    }
+    assert!(found > 5, "{found}");
+}
+
 #[test]
 fn a_world_is_not_empty() {
     let told: HashMap<UserId, usize> = (0..20)

@@ -4,4 +4,5 @@ mod access;
 pub mod client;
 mod ends;
 mod pages;
+mod sessions;
 mod streams;

@@ -15,7 +15,8 @@ use super::{
 };
 
 impl Reader for Memory {
-    async fn open(&self, user_id: UserId) -> Result<Opening, Error> {
+    /// No chat here is a session.
+    async fn open(&self, user_id: UserId, _: &[ChatId]) -> Result<Opening, Error> {
         self.unrest();
         let user_position = self
             .world

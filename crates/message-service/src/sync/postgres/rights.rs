@@ -1,7 +1,10 @@
 //! How users stand to chats.
 
+use std::collections::HashSet;
+
 use tidings_db::{Error, Pool};
 use tidings_ids::{ChatId, LogId, UserId};
+use uuid::Uuid;
 
 use super::uuids;
 use crate::sync::{
@@ -22,8 +25,25 @@ struct StandingRow {
     has_hidden: bool,
 }
 
-/// The log's id, the user log's head, and the chats of the user.
-pub(super) async fn open(pool: &Pool, user_id: UserId) -> Result<Opening, Error> {
+/// Audiences whose chats are read by one statement: of a chat without a group one, of a group at most 500.
+const AUDIENCES_AT_ONCE: i64 = 200;
+
+/// Chats that are looked up by one statement.
+const CHATS_AT_ONCE: usize = 1_000;
+
+struct OpenRow {
+    chat_id: ChatId,
+    head: i64,
+    kept_position: i64,
+    kept_sequence: i64,
+    first_position: i64,
+    first_sequence: i64,
+    joined_position: i64,
+    has_hidden: bool,
+}
+
+/// The log's id, the user log's head, and the chats of the user. However many those are, no statement takes long.
+pub(super) async fn open(pool: &Pool, user_id: UserId, named: &[ChatId]) -> Result<Opening, Error> {
     let head = sqlx::query!(
         r#"
         select h.log_id as "log_id!: LogId", coalesce(u.last_position, 0) as "user_position!"
@@ -34,7 +54,55 @@ pub(super) async fn open(pool: &Pool, user_id: UserId) -> Result<Opening, Error>
     )
     .fetch_one(pool)
     .await?;
-    let chats = sqlx::query!(
+    let mut chats = Vec::new();
+    let mut after = Uuid::nil();
+    loop {
+        let audiences = audiences_of(pool, user_id, after).await?;
+        let Some(last) = audiences.last() else { break };
+        after = *last;
+        chats.extend(chats_of(pool, user_id, &audiences).await?);
+    }
+    let found: HashSet<ChatId> = chats.iter().map(|chat| chat.chat_id).collect();
+    let left_out: Vec<Uuid> = named
+        .iter()
+        .filter(|chat_id| !found.contains(chat_id))
+        .map(|chat_id| chat_id.uuid())
+        .collect();
+    for some in left_out.chunks(CHATS_AT_ONCE) {
+        chats.extend(closed_sessions_among(pool, user_id, some).await?);
+    }
+    let mut chats: Vec<OpenChat> = chats.into_iter().map(OpenRow::open_chat).collect();
+    chats.sort_unstable_by_key(|chat| chat.chat_id);
+    Ok(Opening {
+        log_id: head.log_id,
+        user_position: head.user_position,
+        chats,
+    })
+}
+
+/// Audiences that the user is in, in the order of ids from above `after`: a page of them.
+async fn audiences_of(pool: &Pool, user_id: UserId, after: Uuid) -> Result<Vec<Uuid>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select audience_id as "audience_id!: Uuid"
+        from messages.members
+        where user_id = $1 and not removed and audience_id > $2
+        order by audience_id
+        limit $3
+        "#,
+        user_id.uuid(),
+        after,
+        AUDIENCES_AT_ONCE,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.audience_id).collect())
+}
+
+/// The user's chats in these audiences, without the closed sessions of an assistant (kind 4).
+async fn chats_of(pool: &Pool, user_id: UserId, audiences: &[Uuid]) -> Result<Vec<OpenRow>, Error> {
+    let rows = sqlx::query_as!(
+        OpenRow,
         r#"
         select
             a.chat_id as "chat_id!: ChatId", a.last_position as "head!", a.kept_position as "kept_position!",
@@ -48,29 +116,60 @@ pub(super) async fn open(pool: &Pool, user_id: UserId) -> Result<Opening, Error>
         from messages.access a
         left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
         where a.user_id = $1
-        order by a.chat_id
+          and a.audience_id = any ($2)
+          and not (a.archived and a.kind = 4 and a.assistant_user_id is not distinct from $1)
         "#,
         user_id.uuid(),
+        audiences,
     )
     .fetch_all(pool)
     .await?;
-    let chats = chats.into_iter().map(|row| OpenChat {
-        chat_id: row.chat_id,
-        head: row.head,
-        view: View {
-            kept_position: row.kept_position,
-            kept_sequence: row.kept_sequence,
-            first_position: row.first_position,
-            first_sequence: row.first_sequence,
-            joined_position: row.joined_position,
-            has_hidden: row.has_hidden,
-        },
-    });
-    Ok(Opening {
-        log_id: head.log_id,
-        user_position: head.user_position,
-        chats: chats.collect(),
-    })
+    Ok(rows)
+}
+
+/// Those of these chats that [`chats_of`] leaves out.
+async fn closed_sessions_among(pool: &Pool, user_id: UserId, chats: &[Uuid]) -> Result<Vec<OpenRow>, Error> {
+    let rows = sqlx::query_as!(
+        OpenRow,
+        r#"
+        select
+            a.chat_id as "chat_id!: ChatId", a.last_position as "head!", a.kept_position as "kept_position!",
+            a.kept_sequence as "kept_sequence!", a.first_position as "first_position!",
+            a.first_sequence as "first_sequence!", coalesce(v.first_position, 1) as "joined_position!",
+            exists (
+                select
+                from messages.hidden_messages h
+                where h.chat_id = a.chat_id and h.user_id = a.user_id
+            ) as "has_hidden!"
+        from messages.access a
+        left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
+        where a.user_id = $1
+          and a.chat_id = any ($2)
+          and a.archived and a.kind = 4 and a.assistant_user_id = $1
+        "#,
+        user_id.uuid(),
+        chats,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+impl OpenRow {
+    fn open_chat(self) -> OpenChat {
+        OpenChat {
+            chat_id: self.chat_id,
+            head: self.head,
+            view: View {
+                kept_position: self.kept_position,
+                kept_sequence: self.kept_sequence,
+                first_position: self.first_position,
+                first_sequence: self.first_sequence,
+                joined_position: self.joined_position,
+                has_hidden: self.has_hidden,
+            },
+        }
+    }
 }
 
 /// How the user stands to these chats. Those that do not exist are not told.
