@@ -79,8 +79,13 @@ create table messages.chat_facts (
     create_time timestamptz not null,
     -- The number of the audience's last change of the chat.
     revision bigint not null,
+    -- When the chat was removed, until its content is erased.
+    remove_time timestamptz,
     constraint chat_facts_pkey primary key (chat_id)
 );
+
+-- For the sweeper.
+create index chat_facts_removed_idx on messages.chat_facts (remove_time, chat_id) where remove_time is not null;
 
 -- One member's relation to one chat. A missing row means: was there when the chat began.
 create table messages.chat_members (

@@ -20,9 +20,12 @@ pub struct Config {
     pub media_url_lifetime: Duration,
     /// Files that no message takes for so long are removed.
     pub unused_attachment_lifetime: Duration,
+    /// How long what was in a removed chat is still in the tables and the store, where nobody sees it: its messages with their earlier
+    /// texts, its files and its title. Then it is erased.
+    pub removed_chat_lifetime: Duration,
     /// How long the logs keep their entries. Who was away for longer reads its chats anew. Messages are kept for ever.
     pub log_lifetime: Duration,
-    /// How often the sweeper looks for files, requests and log entries whose time is over.
+    /// How often the sweeper looks for removed chats, files, requests and log entries whose time is over.
     pub sweep_interval: Duration,
     /// Streams.
     pub sync: SyncSettings,
@@ -50,6 +53,7 @@ impl Config {
             attachment_bytes_max: Self::ATTACHMENT_BYTES_MAX,
             media_url_lifetime: Self::MEDIA_URL_LIFETIME_MAX,
             unused_attachment_lifetime: Duration::from_secs(24 * 3_600),
+            removed_chat_lifetime: Duration::from_secs(24 * 3_600),
             log_lifetime: Duration::from_secs(30 * 24 * 3_600),
             sweep_interval: Duration::from_secs(60),
             sync: SyncSettings::default(),

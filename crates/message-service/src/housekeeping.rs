@@ -1,6 +1,7 @@
 //! What the service does on its own: ends what is over.
 
 mod leftovers;
+mod removed_chats;
 mod requests;
 mod retention;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{attachment, media::Objects, service::Shared};
 use leftovers::Leftovers;
+use removed_chats::RemovedChats;
 use requests::Requests;
 use retention::Retention;
 
@@ -20,6 +22,7 @@ const TURN: Duration = Duration::from_secs(10);
 /// What is swept. Each goes on where another fails.
 #[derive(Debug, Clone, Copy)]
 enum Sweep {
+    RemovedChats,
     Files,
     Leftovers,
     Requests,
@@ -28,7 +31,8 @@ enum Sweep {
 }
 
 impl Sweep {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
+        Self::RemovedChats,
         Self::Files,
         Self::Leftovers,
         Self::Requests,
@@ -39,6 +43,7 @@ impl Sweep {
 
 /// How far the sweeps are that go on where their last round ended.
 struct Progress {
+    removed_chats: RemovedChats,
     files: attachment::Sweeper,
     leftovers: Leftovers,
     requests: Requests,
@@ -50,6 +55,7 @@ struct Progress {
 pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
     let drain = &shared.env.drain;
     let mut progress = Progress {
+        removed_chats: RemovedChats::default(),
         files: attachment::Sweeper::default(),
         leftovers: Leftovers::of(&shared.config.media_dir),
         requests: Requests::default(),
@@ -81,6 +87,10 @@ pub(crate) async fn run(shared: std::sync::Arc<Shared>, objects: Objects) {
 async fn round(sweep: Sweep, shared: &Shared, objects: &Objects, progress: &mut Progress) -> Result<bool, Error> {
     let (pool, config, now) = (&shared.pool, &shared.config, shared.env.source.now());
     match sweep {
+        Sweep::RemovedChats => {
+            let removed_before = now - config.removed_chat_lifetime;
+            progress.removed_chats.round(pool, removed_before).await
+        }
         Sweep::Files => {
             let unused_before = now - config.unused_attachment_lifetime;
             progress.files.round(pool, objects, unused_before).await

@@ -237,6 +237,13 @@ pub(super) async fn remove_chat(
         )
         .execute(&mut *tx)
         .await?;
+        // From here on the sweeper knows it.
+        sqlx::query!(
+            "update messages.chat_facts set remove_time = clock_timestamp() where chat_id = $1",
+            chat_id.uuid(),
+        )
+        .execute(&mut *tx)
+        .await?;
         log_chat(tx, chat_id, position, 15, change.actor_id).await?;
         piece.wrote(chat_id);
     }

@@ -73,7 +73,7 @@ async fn http(world: &World, method: &str, url: &str, bytes: &[u8]) -> Response<
 }
 
 /// A file that is put and completed.
-async fn ready(world: &World, actor: &Actor, chat_id: &str, media_type: &str) -> String {
+pub async fn ready(world: &World, actor: &Actor, chat_id: &str, media_type: &str) -> String {
     let upload = create(actor, announce(chat_id, media_type, BYTES))
         .await
         .expect("announced");
