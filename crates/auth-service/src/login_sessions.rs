@@ -1,8 +1,8 @@
 //! Login sessions as users and operators see and end them.
 
-use tidings_audit::{self as audit, Event};
+use tidings_audit::Event;
 use tidings_authn::Caller;
-use tidings_db::{Schema, transaction};
+use tidings_db::transaction;
 use tidings_ids::{LoginSessionId, UserId};
 use tidings_proto_common::v1::{AuditCategory, Permission};
 
@@ -15,6 +15,7 @@ use crate::{
         session_views::{self, View},
         sessions::{EndReason, Which},
     },
+    trail,
 };
 
 impl View {
@@ -80,18 +81,11 @@ pub(crate) async fn relabel(
                 return Ok(());
             };
             session_views::relabel(&mut *tx, session, label).await?;
-            let event = Event::of_call(
-                auth.source(),
-                AuditCategory::Authentication,
-                "auth.update_login_session",
-            );
-            let event = event
+            let event = trail::event(auth, "auth.update_login_session")
                 .subject(user_id)
                 .subject(session)
-                .request(call.map(|call| call.request_id));
-            let event = event.detail("field", "device_label");
-            audit::record(&mut *tx, Schema::Auth, &event).await?;
-            Ok(())
+                .request(trail::request_id(call));
+            trail::record(&mut *tx, &event.detail("field", "device_label")).await
         })?;
     }
     Ok(session_views::get(&auth.pool, user_id, session, now).await?)
@@ -116,16 +110,11 @@ pub(crate) async fn revoke(
         accounts::lock(&mut *tx, user_id).await?.ok_or(Error::NotFound)?;
         let view = session_views::lock(&mut *tx, user_id, session, now).await?;
         view.ok_or(Error::NotFound)?.check(etag)?;
-        let event = Event::of_call(
-            auth.source(),
-            AuditCategory::Authentication,
-            "auth.revoke_login_session",
-        );
-        let event = event
+        let event = trail::event(auth, "auth.revoke_login_session")
             .subject(user_id)
             .subject(session)
-            .request(call.map(|call| call.request_id));
-        audit::record(&mut *tx, Schema::Auth, &event).await?;
+            .request(trail::request_id(call));
+        trail::record(&mut *tx, &event).await?;
         login::end_in(&mut *tx, user_id, Which::One(session), EndReason::Revoked, now).await
     })?;
     auth.announce_ended(&ended);
@@ -160,9 +149,9 @@ pub(crate) async fn revoke_all_of(
             AuditCategory::Administration,
             "auth.revoke_user_login_sessions",
         );
-        let event = event.subject(user_id).request(call.map(|call| call.request_id));
+        let event = event.subject(user_id).request(trail::request_id(call));
         let event = event.detail("login_sessions", ended.len());
-        audit::record(&mut *tx, Schema::Auth, &event).await?;
+        trail::record(&mut *tx, &event).await?;
         Ok((ended, statement))
     })?;
     auth.announce_ended(&ended);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tidings_audit::{self as audit, Event};
+use tidings_audit::Event;
 use tidings_authn::Caller;
-use tidings_db::{Schema, transaction};
+use tidings_db::transaction;
 use tidings_ids::UserId;
 use tidings_proto_common::v1::AuditCategory;
 
@@ -101,7 +101,7 @@ async fn end(auth: &Auth, caller: &Caller, user_id: UserId, call: Option<&Repeat
         )
         .subject(user_id)
         .request(trail::request_id(call));
-        audit::record(&mut *tx, Schema::Auth, &event).await?;
+        trail::record(&mut *tx, &event).await?;
         Ok(api_keys::revoke(tx, user_id, None, now).await?)
     })?;
     auth.announce_ended(&revoked);

@@ -5,7 +5,7 @@ mod given_up;
 use std::time::Duration;
 
 use tidings_auth_service::{Config, Registration, Step};
-use tidings_proto_auth::v1::{ChangeEmailRequest, ChangePasswordRequest, ResetPasswordRequest, VerifyEmailRequest};
+use tidings_proto_auth::v1::{ChangeEmailRequest, VerifyEmailRequest};
 use tonic::Status;
 
 use crate::world::{PASSWORD, World, bearing, bytes, eventually, refusal, registration, token};
@@ -115,12 +115,7 @@ async fn an_address_changes_in_both_services_once_it_is_proven() {
     world.login("countess@EXAMPLE.org").await.expect("by the new one");
     assert_eq!(refusal(world.login("ada@example.org").await), "CREDENTIALS_INVALID");
     assert_eq!(refusal(world.prove(&token, "").await), "CREDENTIALS_INVALID", "once");
-    let request = ResetPasswordRequest {
-        token: reset,
-        new_password: "another horse battery".to_owned(),
-        request_id: String::new(),
-    };
-    let refused = world.credentials().reset_password(request).await;
+    let refused = world.reset(&reset, "another horse battery", "").await;
     assert_eq!(refusal(refused), "CREDENTIALS_INVALID", "it was for the old address");
     world
         .refresh(&world.login("ada").await.expect("in").refresh_token, "")
@@ -251,13 +246,8 @@ async fn a_later_wish_a_new_password_and_time_end_a_change() {
     let second = world.token_to("second@example.org", 4).await;
     assert_eq!(refusal(world.prove(&replaced, "").await), "CREDENTIALS_INVALID");
 
-    let request = ChangePasswordRequest {
-        current_password: PASSWORD.to_owned(),
-        new_password: "another horse battery".to_owned(),
-        ..Default::default()
-    };
-    let changed = world.credentials().change_password(bearing(request, &session)).await;
-    changed.expect("changed");
+    let changed = world.change_password(&session, PASSWORD, "another horse battery", "");
+    changed.await.expect("changed");
     assert_eq!(refusal(world.prove(&second, "").await), "CREDENTIALS_INVALID");
 
     world
@@ -287,13 +277,8 @@ async fn a_mail_that_arrives_after_a_new_password_brings_no_token() {
     })
     .await;
 
-    let request = ChangePasswordRequest {
-        current_password: PASSWORD.to_owned(),
-        new_password: "another horse battery".to_owned(),
-        ..Default::default()
-    };
-    let changed = world.credentials().change_password(bearing(request, &session)).await;
-    changed.expect("changed");
+    let changed = world.change_password(&session, PASSWORD, "another horse battery", "");
+    changed.await.expect("changed");
     std::fs::create_dir(&folder).expect("made again");
     world.source.advance(Duration::from_secs(3_600));
     world.outbox_is_empty().await;
@@ -308,12 +293,8 @@ async fn a_token_of_a_change_resets_no_password() {
     let world = World::open().await;
     let (_, session) = ada(&world).await;
     world.change_email(&session, NEW, "").await.expect("asked");
-    let request = ResetPasswordRequest {
-        token: world.token_to(NEW, 2).await,
-        new_password: "another horse battery".to_owned(),
-        request_id: String::new(),
-    };
-    let refused = world.credentials().reset_password(request).await;
+    let token = world.token_to(NEW, 2).await;
+    let refused = world.reset(&token, "another horse battery", "").await;
     assert_eq!(refusal(refused), "CREDENTIALS_INVALID");
 }
 

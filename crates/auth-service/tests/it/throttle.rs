@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use tidings_auth_service::{Config, Throttle};
-use tidings_proto_auth::v1::{RegisterRequest, RequestPasswordResetRequest, ResetPasswordRequest};
+use tidings_proto_auth::v1::RegisterRequest;
 use tidings_proto_user::v1::UserStatus;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -172,18 +172,9 @@ async fn a_new_password_ends_the_failures_in_a_row() {
     for name in ["ada", "ada@example.org"] {
         exhaust_streak(&world, name).await;
     }
-    let email = "ada@example.org".to_owned();
-    let ask = RequestPasswordResetRequest {
-        email,
-        ..RequestPasswordResetRequest::default()
-    };
-    world.credentials().request_password_reset(ask).await.expect("asked");
-    let reset = ResetPasswordRequest {
-        token: world.token_of_mail(1).await,
-        new_password: "a new horse battery".to_owned(),
-        ..ResetPasswordRequest::default()
-    };
-    world.credentials().reset_password(reset).await.expect("reset");
+    world.ask_reset("ada@example.org", "").await.expect("asked");
+    let token = world.token_of_mail(1).await;
+    world.reset(&token, "a new horse battery", "").await.expect("reset");
     for name in ["ada", "ada@example.org"] {
         world
             .login_from(&elsewhere(100), name, "a new horse battery", "")

@@ -1,6 +1,6 @@
 //! Passwords that their owners change.
 
-use tidings_proto_auth::v1::{ChangePasswordRequest, ResetPasswordRequest};
+use tidings_proto_auth::v1::ChangePasswordRequest;
 
 use super::{NEW_PASSWORD, violation};
 use crate::world::{PASSWORD, World, bearing, eventually, reason, refusal};
@@ -161,13 +161,8 @@ async fn a_changed_password_makes_reset_tokens_useless() {
         .change_password(&own.access_token, PASSWORD, NEW_PASSWORD, "")
         .await
         .expect("changed");
-    let request = ResetPasswordRequest {
-        token,
-        new_password: "a thief's password".to_owned(),
-        request_id: String::new(),
-    };
     assert_eq!(
-        refusal(world.credentials().reset_password(request).await),
+        refusal(world.reset(&token, "a thief's password", "").await),
         "CREDENTIALS_INVALID"
     );
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version, password_hash::phc::PasswordHash};
-use tidings_proto_auth::v1::ResetPasswordRequest;
 use tonic_types::StatusExt as _;
 
 use super::NEW_PASSWORD;
@@ -156,12 +155,8 @@ async fn after_a_hundred_wrong_passwords_without_a_right_one_only_a_reset_helps(
     assert_eq!(refusal(right), "RATE_LIMITED", "the purge leaves it");
 
     world.ask_reset("ada@example.org", "").await.expect("asked");
-    let reset = ResetPasswordRequest {
-        token: world.token_of_mail(1).await,
-        new_password: NEW_PASSWORD.to_owned(),
-        request_id: String::new(),
-    };
-    world.credentials().reset_password(reset).await.expect("reset");
+    let token = world.token_of_mail(1).await;
+    world.reset(&token, NEW_PASSWORD, "").await.expect("reset");
     let own = world.login_with("ada", NEW_PASSWORD).await.expect("logged in");
     world
         .change_password(&own.access_token, NEW_PASSWORD, PASSWORD, "")

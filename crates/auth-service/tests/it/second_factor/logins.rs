@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings_proto_auth::v1::{GenerateRecoveryCodesRequest, LoginRequest, ResetPasswordRequest};
+use tidings_proto_auth::v1::{GenerateRecoveryCodesRequest, LoginRequest};
 
 use super::{ada, with_app, with_code, with_recovery};
 use crate::world::{World, bytes, reason, refusal};
@@ -145,12 +145,8 @@ async fn few_wrong_codes_are_looked_at_and_a_known_device_is_not_locked_out() {
 async fn a_reset_password_leaves_the_second_factor() {
     let (world, _, _, app) = with_app().await;
     world.ask_reset("ada@example.org", "").await.expect("asked");
-    let request = ResetPasswordRequest {
-        token: world.token_of_mail(1).await,
-        new_password: "another horse battery".to_owned(),
-        request_id: String::new(),
-    };
-    world.credentials().reset_password(request).await.expect("reset");
+    let token = world.token_of_mail(1).await;
+    world.reset(&token, "another horse battery", "").await.expect("reset");
     let login = |code: &str| LoginRequest {
         password: "another horse battery".to_owned(),
         ..with_code(code)
