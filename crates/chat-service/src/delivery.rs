@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tidings_db::Pool;
 use tidings_ids::AudienceId;
+use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_message::v1::AudienceChange;
-use tidings_rpc::Drain;
+use tidings_rpc::{Drain, Problem};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -147,6 +148,10 @@ impl Inner {
             match self.deliver_batch(audience_id, progress).await {
                 Ok(true) => {}
                 Ok(false) => return Ended::Done,
+                Err(error @ (Obstacle::Reused { .. } | Obstacle::Behind { .. })) => {
+                    tracing::error!(%audience_id, error = %error, "changes cannot be delivered: the backups are of different times");
+                    return Ended::Failed;
+                }
                 Err(error) => {
                     tracing::warn!(%audience_id, error = %error, cause = error.cause(), "changes cannot be delivered yet");
                     return Ended::Failed;
@@ -167,7 +172,17 @@ impl Inner {
         };
         let (first, last) = (first.number, last.number);
         let is_full = i64::try_from(entries.len()).is_ok_and(|count| count == BATCH_MAX);
-        let applied_number = self.log.apply(audience_id, decode(&entries)?).await?;
+        let applied_number = match self.log.apply(audience_id, decode(&entries)?).await {
+            Err(status) if reuses_numbers(&status) => {
+                // Or another node has delivered these and many more in the meantime, and then they are gone.
+                let left = outbox::first(&self.pool, audience_id, 1).await?;
+                if left.first().is_none_or(|entry| entry.number > last) {
+                    return Ok(true);
+                }
+                return Err(Obstacle::Reused { first, last });
+            }
+            outcome => outcome?,
+        };
         if applied_number < first {
             // What came before was deleted here once it was confirmed there: a backup of the message service was restored.
             return Err(Obstacle::Behind { applied_number, first });
@@ -189,6 +204,11 @@ fn decode(entries: &[Entry]) -> Result<Vec<AudienceChange>, prost::DecodeError> 
     fitting.map(|entry| AudienceChange::decode(&entry.change[..])).collect()
 }
 
+/// Whether the message service refuses changes because it has others under their numbers.
+fn reuses_numbers(status: &tonic::Status) -> bool {
+    Problem::from_peer(status).reason() == ErrorReason::RequestIdReused
+}
+
 /// Why a batch was not delivered.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
@@ -198,6 +218,12 @@ enum Obstacle {
     Entry(#[from] prost::DecodeError),
     #[error("the message service did not take the changes")]
     Refused(#[from] Box<tonic::Status>),
+    /// An older backup of this service's database was restored than of the message service's: what it has done since then was undone
+    /// here only. To deliver anything would leave both with other members.
+    #[error(
+        "the message service has other changes under the numbers {first} to {last}: an older backup was restored here than there"
+    )]
+    Reused { first: i64, last: i64 },
     #[error("the message service is at {applied_number}, but the outbox begins at {first}")]
     Behind { applied_number: i64, first: i64 },
 }

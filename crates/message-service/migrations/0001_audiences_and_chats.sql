@@ -9,6 +9,9 @@
 create table messages.audiences (
     audience_id uuid not null,
     applied_number bigint not null default 0,
+    -- What the last changes up to `applied_number` are known by, the newest last, so that another change that comes under the number of
+    -- one of them is noticed.
+    recent_marks bigint[] not null default '{}',
     -- Committed before anything else of an audience's end, so that from then on every check fails.
     removed boolean not null default false,
     constraint audiences_pkey primary key (audience_id)

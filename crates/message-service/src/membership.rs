@@ -18,4 +18,4 @@ pub(crate) mod user_log;
 
 pub(crate) use activity::{ChatActivity, Cursor, list_chat_activity};
 pub(crate) use apply::apply;
-pub(crate) use change::{AudienceChange, Change, ChatFacts, MemberPut};
+pub(crate) use change::{AudienceChange, Change, ChatFacts, MemberPut, mark};

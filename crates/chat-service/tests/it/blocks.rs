@@ -214,6 +214,7 @@ async fn what_the_message_service_misses_it_gets_when_it_is_back() {
     let world = following().await;
     let [alice, bob] = [world.user().await, world.user().await];
     let chat = alice.direct(&bob).await.expect("opened");
+    world.outbox_is_tidied_up().await;
     world.message_service_is_down(true);
     world.feed.block(&alice, &bob);
     crate::world::until("the entry in the outbox", async || !world.outbox().await.is_empty()).await;

@@ -318,6 +318,31 @@ async fn leaving_is_ok_only_when_it_holds() {
 }
 
 #[tokio::test]
+async fn numbers_that_a_restored_backup_gives_out_again_are_not_delivered() {
+    let world = World::begin().await;
+    let [alice, bob, carol] = [world.user().await, world.user().await, world.user().await];
+    let group = alice.group().await;
+    let other = alice.group().await;
+    // Here the last change is undone, there it is not.
+    alice.add(&group, &bob, MEMBER).await.expect("added");
+    sqlx::raw_sql(
+        "delete from chats.members where role = 1;
+         update chats.audiences set member_count = 1, last_number = last_number - 1 where member_count = 2",
+    )
+    .execute(&world.pool())
+    .await
+    .expect("as if restored");
+    for _ in 0..2 {
+        let refused = alice.add(&group, &carol, MEMBER).await;
+        assert_eq!(reason(refused), ErrorReason::DependencyUnavailable);
+    }
+    assert_eq!(world.outbox().await.len(), 1, "what cannot be delivered is kept");
+    let members = world.log.members(&group.group_id).await;
+    assert!(members.contains_key(&bob.id) && !members.contains_key(&carol.id));
+    alice.add(&other, &carol, MEMBER).await.expect("others go on");
+}
+
+#[tokio::test]
 async fn a_backup_that_was_restored_is_noticed_and_not_papered_over() {
     let world = World::begin().await;
     let [alice, bob] = [world.user().await, world.user().await];

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_message::v1::{
     ApplyMembershipChangesRequest, ApplyMembershipChangesResponse, AudienceChange, ChatActivity,
     ListChatActivityRequest, ListChatActivityResponse, Message, audience_change::Kind,
@@ -22,6 +23,7 @@ use tidings_proto_user::v1::{
     UndeleteUserRequest, UndeleteUserResponse, UpdateUserRequest, UpdateUserResponse, User,
     user_service_server::UserService,
 };
+use tidings_rpc::Problem;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
@@ -194,19 +196,15 @@ impl FakeLog {
         chats
     }
 
-    async fn apply(&self, request: ApplyMembershipChangesRequest) -> i64 {
+    /// How far the audience is then; `None` where a number comes again for another change.
+    async fn apply(&self, request: ApplyMembershipChangesRequest) -> Option<i64> {
         let mut audiences = self.audiences.lock().await;
         let log = audiences.entry(request.audience_id).or_default();
         for change in request.changes {
             let due = log.len() as i64 + 1;
             match change.number.cmp(&due) {
-                std::cmp::Ordering::Less => {
-                    assert_eq!(
-                        log[change.number as usize - 1],
-                        change,
-                        "a number stands for one change for ever"
-                    );
-                }
+                std::cmp::Ordering::Less if log[change.number as usize - 1] == change => {}
+                std::cmp::Ordering::Less => return None,
                 std::cmp::Ordering::Equal => {
                     let ended = matches!(
                         log.last(),
@@ -221,7 +219,7 @@ impl FakeLog {
                 std::cmp::Ordering::Greater => break,
             }
         }
-        log.len() as i64
+        Some(log.len() as i64)
     }
 }
 
@@ -267,11 +265,12 @@ impl MembershipLogService for FakeLog {
         if self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let applied_number = self.apply(request).await;
+        let applied = self.apply(request).await;
         self.at_work.lock().await.remove(&audience_id);
         if self.loses_answers.load(Ordering::SeqCst) {
             return Err(Status::unavailable("the answer was lost"));
         }
+        let applied_number = applied.ok_or_else(|| Problem::new(ErrorReason::RequestIdReused))?;
         Ok(Response::new(ApplyMembershipChangesResponse { applied_number }))
     }
 

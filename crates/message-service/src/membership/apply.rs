@@ -45,7 +45,9 @@ pub(super) struct Piece {
 ///
 /// When Postgres does not do it, and `DEADLINE_EXCEEDED` where the call's time is over before all is written: nobody waits for it any
 /// more, and whoever hands the changes over again should find nobody at work. What was applied stays, and a repetition goes on from
-/// there. Each call applies one piece at least, so that repetitions come to an end.
+/// there. Each call applies one piece at least, so that repetitions come to an end. `REQUEST_ID_REUSED` where a number comes a second
+/// time for another change: the chat service has forgotten what it gave out, since a backup of its database was restored. Nothing
+/// is applied then, which would make the two decide by different members.
 pub(crate) async fn apply(
     pool: &Pool,
     bus: &Bus,
@@ -76,7 +78,10 @@ async fn apply_piece(
     changes: &[AudienceChange],
 ) -> Result<(i64, bool, Piece), Error> {
     let mut applied = audience::lock_audience(tx, audience_id).await?;
-    let before = applied;
+    if !applied.agrees(changes) {
+        return Err(Problem::new(ErrorReason::RequestIdReused).into());
+    }
+    let before = applied.number;
     let mut piece = Piece {
         left: PIECE_ROWS_MAX,
         chats: BTreeSet::new(),
@@ -84,7 +89,7 @@ async fn apply_piece(
     };
     let mut goes_on = false;
     for change in changes {
-        match turn(applied, change.number) {
+        match turn(applied.number, change.number) {
             Turn::Applied => continue,
             Turn::Early => break,
             Turn::Due if piece.left == 0 => {
@@ -97,18 +102,18 @@ async fn apply_piece(
             goes_on = true;
             break;
         }
-        applied = change.number;
+        applied.apply(change);
     }
-    audience::set_applied(tx, audience_id, applied).await?;
-    if applied > before {
+    audience::set_applied(tx, audience_id, &applied).await?;
+    if applied.number > before {
         let event = Event::of_call(source, AuditCategory::Membership, "message.apply_membership_changes")
             .subject(audience_id)
             .detail("first_number", before + 1)
-            .detail("last_number", applied);
+            .detail("last_number", applied.number);
         audit::record(&mut *tx, Schema::Messages, &event).await?;
     }
     user_log::append(tx, &piece.entries).await?;
-    Ok((applied, goes_on, piece))
+    Ok((applied.number, goes_on, piece))
 }
 
 /// Applies a change as far as the piece allows; whether it is applied wholly.

@@ -1,3 +1,4 @@
+use aws_lc_rs::digest::{Context, SHA256};
 use tidings_ids::{ChatId, UserId};
 use time::OffsetDateTime;
 
@@ -9,7 +10,20 @@ pub(crate) struct AudienceChange {
     /// Numbers the changes of the audience 1, 2, 3 …
     pub(crate) number: i64,
     pub(crate) actor_id: UserId,
+    /// Tells the change from any other that was ever given its number, see [`mark`].
+    pub(crate) mark: i64,
     pub(crate) change: Change,
+}
+
+/// The mark of a change: of who made it and when it was stored, to the nanosecond. Not of what it says, which a newer version may say
+/// in more words.
+pub(crate) fn mark(actor_id: UserId, seconds: i64, nanos: i32) -> i64 {
+    let mut context = Context::new(&SHA256);
+    context.update(actor_id.uuid().as_bytes());
+    context.update(&seconds.to_be_bytes());
+    context.update(&nanos.to_be_bytes());
+    let digest = context.finish();
+    i64::from_be_bytes(digest.as_ref()[..8].try_into().expect("8 of 32 bytes"))
 }
 
 /// What changed.

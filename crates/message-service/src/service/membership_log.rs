@@ -141,9 +141,12 @@ impl Field<'_> {
                 None
             }
         };
+        let actor_id = actor_id?;
+        let time = change.change_time.unwrap_or_default();
         Some(AudienceChange {
             number: change.number,
-            actor_id: actor_id?,
+            actor_id,
+            mark: membership::mark(actor_id, time.seconds, time.nanos),
             change: parsed?,
         })
     }

@@ -38,6 +38,48 @@ async fn a_change_is_applied_after_its_predecessor_and_once() {
 }
 
 #[tokio::test]
+async fn a_number_that_comes_again_for_another_change_stops_the_audience() {
+    let world = World::begin().await;
+    let [alice, bob, carol] = [world.user(), world.user(), world.user()];
+    let chat = world.conversation(&[&alice]).await;
+    let put = |number, actor| chat.change(number, chat.member(actor, MEMBER));
+    let (first, next) = (chat.number + 1, chat.number + 2);
+    // Kept as they are: each is handed over more than once.
+    let (bobs, carols) = (put(first, &bob), put(next, &carol));
+    assert_eq!(chat.deliver(vec![bobs.clone()]).await.expect("applied"), first);
+    assert_eq!(chat.deliver(vec![bobs.clone()]).await.expect("the same"), first);
+
+    let restored = AudienceChange {
+        change_time: Some(prost_types::Timestamp {
+            nanos: 1,
+            ..bobs.change_time.expect("a time")
+        }),
+        ..put(first, &carol)
+    };
+    let others = AudienceChange {
+        actor_id: carol.id.clone(),
+        ..bobs.clone()
+    };
+    for refused in [vec![restored.clone()], vec![others], vec![restored, carols.clone()]] {
+        assert_eq!(reason(chat.deliver(refused).await), ErrorReason::RequestIdReused);
+    }
+    let carols_send = carol.send(&chat.id, "hello").await;
+    assert_eq!(reason(carols_send), ErrorReason::NotFound, "nothing was applied");
+
+    let both = vec![bobs.clone(), carols];
+    assert_eq!(chat.deliver(both).await.expect("the new one"), next);
+    carol.send(&chat.id, "hello").await.expect("a member");
+
+    // When it is long ago, it counts only together with what is not.
+    let many: Vec<_> = (next + 1..=next + 100).map(|number| put(number, &bob)).collect();
+    assert_eq!(chat.deliver(many.clone()).await.expect("applied"), next + 100);
+    assert_eq!(chat.deliver(many).await.expect("the same"), next + 100);
+    let old = chat.deliver(vec![bobs]).await;
+    assert_eq!(reason(old), ErrorReason::RequestIdReused);
+    world.assert_dense().await;
+}
+
+#[tokio::test]
 async fn concurrent_deliveries_of_the_same_changes_apply_them_once() {
     let world = World::begin().await;
     let alice = world.user();
