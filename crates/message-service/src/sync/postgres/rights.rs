@@ -99,25 +99,33 @@ async fn audiences_of(pool: &Pool, user_id: UserId, after: Uuid) -> Result<Vec<U
     Ok(rows.into_iter().map(|row| row.audience_id).collect())
 }
 
-/// The user's chats in these audiences, without the closed sessions of an assistant (kind 4).
+/// The user's chats in these audiences, without the closed sessions of an assistant (kind 4). `offset 0` keeps the planner from reading
+/// everything that the user is in for each of these pages.
 async fn chats_of(pool: &Pool, user_id: UserId, audiences: &[Uuid]) -> Result<Vec<OpenRow>, Error> {
     let rows = sqlx::query_as!(
         OpenRow,
         r#"
         select
-            a.chat_id as "chat_id!: ChatId", a.last_position as "head!", a.kept_position as "kept_position!",
-            a.kept_sequence as "kept_sequence!", a.first_position as "first_position!",
-            a.first_sequence as "first_sequence!", coalesce(v.first_position, 1) as "joined_position!",
-            exists (
-                select
-                from messages.hidden_messages h
-                where h.chat_id = a.chat_id and h.user_id = a.user_id
-            ) as "has_hidden!"
-        from messages.access a
-        left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
-        where a.user_id = $1
-          and a.audience_id = any ($2)
-          and not (a.archived and a.kind = 4 and a.assistant_user_id is not distinct from $1)
+            c.chat_id as "chat_id!: ChatId", c.last_position as "head!", c.kept_position as "kept_position!",
+            c.kept_sequence as "kept_sequence!", c.first_position as "first_position!",
+            c.first_sequence as "first_sequence!", c.joined_position as "joined_position!", c.has_hidden as "has_hidden!"
+        from unnest($2::uuid[]) n(audience_id)
+        cross join lateral (
+            select
+                a.chat_id, a.last_position, a.kept_position, a.kept_sequence, a.first_position, a.first_sequence,
+                coalesce(v.first_position, 1) as joined_position,
+                exists (
+                    select
+                    from messages.hidden_messages h
+                    where h.chat_id = a.chat_id and h.user_id = a.user_id
+                ) as has_hidden
+            from messages.access a
+            left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
+            where a.audience_id = n.audience_id
+              and a.user_id = $1
+              and not (a.archived and a.kind = 4 and a.assistant_user_id is not distinct from $1)
+            offset 0
+        ) c
         "#,
         user_id.uuid(),
         audiences,
@@ -133,19 +141,26 @@ async fn closed_sessions_among(pool: &Pool, user_id: UserId, chats: &[Uuid]) -> 
         OpenRow,
         r#"
         select
-            a.chat_id as "chat_id!: ChatId", a.last_position as "head!", a.kept_position as "kept_position!",
-            a.kept_sequence as "kept_sequence!", a.first_position as "first_position!",
-            a.first_sequence as "first_sequence!", coalesce(v.first_position, 1) as "joined_position!",
-            exists (
-                select
-                from messages.hidden_messages h
-                where h.chat_id = a.chat_id and h.user_id = a.user_id
-            ) as "has_hidden!"
-        from messages.access a
-        left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
-        where a.user_id = $1
-          and a.chat_id = any ($2)
-          and a.archived and a.kind = 4 and a.assistant_user_id = $1
+            c.chat_id as "chat_id!: ChatId", c.last_position as "head!", c.kept_position as "kept_position!",
+            c.kept_sequence as "kept_sequence!", c.first_position as "first_position!",
+            c.first_sequence as "first_sequence!", c.joined_position as "joined_position!", c.has_hidden as "has_hidden!"
+        from unnest($2::uuid[]) n(chat_id)
+        cross join lateral (
+            select
+                a.chat_id, a.last_position, a.kept_position, a.kept_sequence, a.first_position, a.first_sequence,
+                coalesce(v.first_position, 1) as joined_position,
+                exists (
+                    select
+                    from messages.hidden_messages h
+                    where h.chat_id = a.chat_id and h.user_id = a.user_id
+                ) as has_hidden
+            from messages.access a
+            left join messages.chat_members v on v.chat_id = a.chat_id and v.user_id = a.user_id
+            where a.chat_id = n.chat_id
+              and a.user_id = $1
+              and a.archived and a.kind = 4 and a.assistant_user_id = $1
+            offset 0
+        ) c
         "#,
         user_id.uuid(),
         chats,
