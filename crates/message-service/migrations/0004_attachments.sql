@@ -25,4 +25,4 @@ create table messages.attachments (
 create index attachments_uploading_idx on messages.attachments (uploader_id) where state = 1;
 -- For the sweeper: what no message took, and what is removed but still in the store.
 create index attachments_unused_idx on messages.attachments (create_time) where message_id is null and state <> 3;
-create index attachments_unpurged_idx on messages.attachments (create_time) where state = 3 and not purged;
+create index attachments_unpurged_idx on messages.attachments (create_time, attachment_id) where state = 3 and not purged;

@@ -121,6 +121,7 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
+    use tidings_ids::Source;
     use time::OffsetDateTime;
 
     use super::{Leftovers, is_unfinished};
@@ -139,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn what_killed_uploads_left_goes_after_a_day_and_nothing_else() {
         let root = tempfile::tempdir().expect("a folder");
-        let now = OffsetDateTime::now_utc();
+        let now = Source::system().now();
         let mut left: Vec<PathBuf> = ["aa/att_1#1", "aa/att_1#12", "zz/att_2#1"]
             .iter()
             .map(|name| file(root.path(), name, now, 25 * HOUR))
@@ -169,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_without_files_has_nothing_left() {
         let root = tempfile::tempdir().expect("a folder");
-        assert!(!Leftovers::of(root.path()).round(OffsetDateTime::now_utc()).await);
+        assert!(!Leftovers::of(root.path()).round(Source::system().now()).await);
     }
 
     #[test]

@@ -12,9 +12,9 @@ use tower::ServiceExt as _;
 
 use crate::world::{Actor, MEMBER, World, reason, wrong_fields};
 
-const BYTES: &[u8] = b"\x89PNG and so on";
+pub const BYTES: &[u8] = b"\x89PNG and so on";
 
-fn announce(chat_id: &str, media_type: &str, bytes: &[u8]) -> CreateUploadRequest {
+pub fn announce(chat_id: &str, media_type: &str, bytes: &[u8]) -> CreateUploadRequest {
     CreateUploadRequest {
         chat_id: chat_id.to_owned(),
         media_type: media_type.to_owned(),
@@ -25,7 +25,7 @@ fn announce(chat_id: &str, media_type: &str, bytes: &[u8]) -> CreateUploadReques
     }
 }
 
-async fn create(actor: &Actor, request: CreateUploadRequest) -> Result<Upload, Status> {
+pub async fn create(actor: &Actor, request: CreateUploadRequest) -> Result<Upload, Status> {
     let response = actor.attachments().create_upload(actor.asks(request)).await?;
     Ok(response.into_inner().upload.expect("an upload"))
 }
@@ -441,8 +441,8 @@ async fn what_a_killed_upload_left_is_removed() {
         std::fs::create_dir_all(&folder).expect("made");
         left = folder.join("att_1#1");
         let file = std::fs::File::create(&left).expect("made");
-        let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3_600);
-        file.set_modified(yesterday).expect("aged");
+        let yesterday = tidings_ids::Source::system().now() - std::time::Duration::from_secs(25 * 3_600);
+        file.set_modified(yesterday.into()).expect("aged");
     })
     .await;
     crate::world::until("the sweep", async || !left.exists()).await;
