@@ -6,6 +6,7 @@
 
 mod disposition;
 mod objects;
+mod places;
 mod routes;
 mod urls;
 

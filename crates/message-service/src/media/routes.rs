@@ -1,7 +1,5 @@
 //! `PUT /media/upload/…` and `GET /media/download/…`: what signed URLs lead to.
 
-use std::{sync::Arc, time::Duration};
-
 use aws_lc_rs::digest::{Context, SHA256};
 use axum::{
     Router,
@@ -13,25 +11,33 @@ use axum::{
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tidings_db::Pool;
-use tidings_ids::{AttachmentId, ChatId, Id};
+use tidings_ids::{AttachmentId, ChatId, Id, UserId};
 use tidings_proto_message::v1::AttachmentState;
-use tokio::{sync::Semaphore, time::timeout};
+use tidings_rpc::{Answers, CLIENT_HEADER, RateKey, Watch};
+use tokio::time::Instant;
 
 use super::{
     Action, MediaUrls, Objects,
     disposition::{content_disposition, content_type},
     objects::Writing,
+    places::{Full, IDLE_MAX, Pace, Places, Rate},
 };
 use crate::attachment::{AttachmentRow, Put, find_upload, record_put};
 
 /// Uploads at once; each holds up to 5 MiB of bytes.
 const UPLOADS_MAX: usize = 8;
 
+/// Uploads of one user at once.
+const UPLOADS_PER_USER_MAX: usize = 2;
+
 /// Downloads at once; each holds one piece of a file, 8 KiB.
 const DOWNLOADS_MAX: usize = 256;
 
-/// An upload in which no byte comes for this long is given up.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Downloads of one file at once: whoever has its URL can pass it on.
+const DOWNLOADS_PER_FILE_MAX: usize = 16;
+
+/// Downloads into one network at once, as [`RateKey`] has them.
+const DOWNLOADS_PER_NETWORK_MAX: usize = 64;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -44,8 +50,10 @@ pub(crate) struct Media {
 #[derive(Clone)]
 struct Shared {
     media: Media,
-    uploads: Arc<Semaphore>,
-    downloads: Arc<Semaphore>,
+    uploads: Places<UserId>,
+    downloads: Places<AttachmentId>,
+    downloads_by_network: Places<RateKey>,
+    answers: Answers,
 }
 
 /// What a signed URL carries.
@@ -59,8 +67,10 @@ struct Signature {
 pub(crate) fn router(media: Media) -> Router {
     let shared = Shared {
         media,
-        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
-        downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+        uploads: Places::new(UPLOADS_MAX, UPLOADS_PER_USER_MAX),
+        downloads: Places::new(DOWNLOADS_MAX, DOWNLOADS_PER_FILE_MAX),
+        downloads_by_network: Places::new(DOWNLOADS_MAX, DOWNLOADS_PER_NETWORK_MAX),
+        answers: Answers::new(),
     };
     Router::new()
         .route("/media/upload/{chat_id}/{attachment_id}", put(upload))
@@ -79,8 +89,10 @@ enum Refusal {
     Complete,
     /// The bytes are not those announced.
     Mismatch,
-    /// The bytes stopped coming.
+    /// The bytes stopped coming, or came too slowly.
     Stalled,
+    /// The user, the file or the network has as many transfers as one may have.
+    TooMany,
     /// Too many transfers at once.
     Busy,
     /// The store or the database does not answer.
@@ -100,7 +112,14 @@ impl IntoResponse for Refusal {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "the bytes are not those that were announced\n",
             ),
-            Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "the bytes stopped coming\n"),
+            Self::Stalled => (
+                StatusCode::REQUEST_TIMEOUT,
+                "the bytes stopped coming, or came too slowly\n",
+            ),
+            Self::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many of your transfers at once: try again when one has ended\n",
+            ),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many transfers: try again\n"),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -109,12 +128,21 @@ impl IntoResponse for Refusal {
         };
         let mut response = (status, text).into_response();
         harden(response.headers_mut());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Holder => Self::TooMany,
+            Full::All => Self::Busy,
+        }
     }
 }
 
@@ -140,9 +168,9 @@ async fn upload(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (chat_id, id) = shared.checked(Action::Upload, &ids, &signature)?;
-    let _permit = shared.uploads.try_acquire().map_err(|_| Refusal::Busy)?;
     let media = &shared.media;
     let row = find_upload(&media.pool, chat_id, id).await?.ok_or(Refusal::Gone)?;
+    let _place = shared.uploads.take(row.uploader_id)?;
     match row.state() {
         AttachmentState::Uploading => {}
         AttachmentState::Ready => return Err(Refusal::Complete),
@@ -154,7 +182,7 @@ async fn upload(
         return Err(Refusal::Mismatch);
     }
     let mut writing = media.objects.write(id).await?;
-    match receive(&mut writing, &row, body).await {
+    match receive(&mut writing, &row, body, &shared.uploads).await {
         Ok(()) => writing.commit().await?,
         Err(refusal) => {
             writing.abort().await;
@@ -178,17 +206,28 @@ async fn upload(
 }
 
 /// Writes the body, and checks it against what was announced.
-async fn receive(writing: &mut Writing, row: &AttachmentRow, body: Body) -> Result<(), Refusal> {
+async fn receive(
+    writing: &mut Writing,
+    row: &AttachmentRow,
+    body: Body,
+    places: &Places<UserId>,
+) -> Result<(), Refusal> {
     let mut stream = body.into_data_stream();
     let mut digest = Context::new(&SHA256);
     let mut left = u64::try_from(row.size_bytes).unwrap_or(0);
-    while let Some(chunk) = timeout(IDLE_TIMEOUT, stream.next())
-        .await
-        .map_err(|_| Refusal::Stalled)?
-    {
+    let mut pace = Pace::default();
+    loop {
+        let rate = if places.is_short() {
+            Rate::LEAST_WHEN_SHORT
+        } else {
+            Rate::LEAST
+        };
+        let chunk = pace.wait(rate, stream.next()).await.ok_or(Refusal::Stalled)?;
+        let Some(chunk) = chunk else { break };
         let chunk = chunk.map_err(|_| Refusal::Stalled)?;
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         left = left.checked_sub(bytes).ok_or(Refusal::Mismatch)?;
+        pace.bring(bytes);
         digest.update(&chunk);
         writing.push(chunk).await?;
     }
@@ -200,11 +239,13 @@ async fn download(
     State(shared): State<Shared>,
     Path(ids): Path<(String, String)>,
     Query(signature): Query<Signature>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (chat_id, id) = shared.checked(Action::Download, &ids, &signature)?;
-    let permit = Arc::clone(&shared.downloads)
-        .try_acquire_owned()
-        .map_err(|_| Refusal::Busy)?;
+    let places = (
+        shared.downloads.take(id)?,
+        shared.downloads_by_network.take(network(&headers))?,
+    );
     let media = &shared.media;
     // Asked again, so that a URL ends with its file.
     let row = find_upload(&media.pool, chat_id, id).await?;
@@ -219,11 +260,20 @@ async fn download(
         }
         Err(error) => return Err(error.into()),
     };
-    let body = Body::from_stream(stream.map(move |chunk| {
-        let _held = &permit;
+    let body = tonic::body::Body::new(Body::from_stream(stream.map(move |chunk| {
+        let _held = &places;
         chunk
-    }));
-    let mut response = Response::new(body);
+    })));
+    // Whoever does not fetch it is noticed from outside: the body is not asked for more then.
+    let bytes = u64::try_from(row.size_bytes).unwrap_or(0);
+    let watch = Watch {
+        patience: IDLE_MAX,
+        until: Some(Instant::now() + Rate::LEAST.time_for(bytes)),
+        caller: None,
+        trailers: false,
+        on_let_go: None,
+    };
+    let mut response = Response::new(Body::new(shared.answers.watch(body, watch)));
     let headers = response.headers_mut();
     harden(headers);
     headers.insert(
@@ -256,6 +306,14 @@ impl Shared {
             Err(Refusal::Forbidden)
         }
     }
+}
+
+/// Where the client is, as the gateway says.
+fn network(headers: &HeaderMap) -> RateKey {
+    let address = headers
+        .get(CLIENT_HEADER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    address.map_or(RateKey::Unknown, RateKey::prefix)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -18,4 +18,5 @@ mod snapshots;
 mod stress;
 mod sync;
 mod trail;
+mod transfers;
 mod world;
