@@ -14,6 +14,7 @@
 //! | [`Proxy`] | a TCP link that a test can cut, silence and listen to |
 //! | [`Authority`] | signs the certificates of a suite whose services speak mutual TLS |
 //! | [`built`] | where the binaries of this build are |
+//! | [`Reads`] | what a query reads of large tables |
 //! | [`until`] | waits for a condition, with a limit |
 //! | [`keep_trusted`] | stands in for the feeds where one service is tested by itself |
 //! | [`refusal`] | why a call was refused |
@@ -31,6 +32,7 @@ mod ports;
 mod process;
 mod proxy;
 mod raw;
+mod reads;
 mod spans;
 mod suite;
 pub mod totp;
@@ -46,6 +48,7 @@ pub use forge::Forge;
 pub use ports::free_address;
 pub use process::{Process, Shape};
 pub use proxy::Proxy;
+pub use reads::Reads;
 pub use spans::ExportedSpan;
 pub use suite::Suite;
 pub use tidings_rpc::testing::Authority;

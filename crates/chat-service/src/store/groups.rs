@@ -65,7 +65,8 @@ pub(crate) async fn find(
     Ok(row.map(Seen::from))
 }
 
-/// The user's groups in the order of ids, from above `after`.
+/// The user's groups in the order of ids, from above `after`. The page is cut from the memberships first, lest it be sought among all
+/// groups.
 pub(crate) async fn list(
     executor: impl PgExecutor<'_>,
     caller: UserId,
@@ -76,12 +77,16 @@ pub(crate) async fn list(
         Row,
         "select g.group_id, g.display_name, g.description, g.metadata, g.revision, g.create_time, a.member_count, m.role,
              (select max(o.number) from chats.outbox o where o.audience_id = g.group_id) as pending
-         from chats.members m
+         from (
+             select p.audience_id, p.role
+             from chats.members p
+             where p.user_id = $1 and p.in_group and ($2::uuid is null or p.audience_id > $2)
+             order by p.audience_id
+             limit $3
+         ) m
          join chats.groups g on g.group_id = m.audience_id
          join chats.audiences a on a.audience_id = m.audience_id
-         where m.user_id = $1 and m.in_group and ($2::uuid is null or m.audience_id > $2)
-         order by m.audience_id
-         limit $3",
+         order by m.audience_id",
         caller.uuid(),
         after.map(GroupId::uuid),
         i64::from(limit),

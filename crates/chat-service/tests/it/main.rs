@@ -13,6 +13,7 @@ mod groups;
 mod invisibility;
 mod memberships;
 mod paging;
+mod plans;
 mod quotas;
 mod races;
 mod repetition;

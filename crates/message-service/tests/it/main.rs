@@ -9,6 +9,7 @@ mod lists;
 mod memberships;
 mod nodes;
 mod outages;
+mod plans;
 mod removed_chats;
 mod repetitions;
 mod responses;
