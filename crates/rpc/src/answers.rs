@@ -21,8 +21,12 @@ use crate::{
     watched::{Slot, Watch, Watched},
 };
 
-/// The bytes that the answers of one caller hold at once: two of the longest that there are. One alone may be longer.
-const BYTES_PER_CALLER_MAX: usize = 16 * 1024 * 1024;
+/// The bytes that the answers of one user hold at once: two of the longest that there are. One alone may be longer.
+const BYTES_PER_USER_MAX: usize = 16 * 1024 * 1024;
+
+/// The bytes that the answers into one network hold at once, where nothing else is known of the callers: half of all, since many
+/// phones can share it.
+const BYTES_PER_NETWORK_MAX: usize = BYTES_MAX / 2;
 
 /// The bytes that all answers hold at once, of the 256 MiB that a process may have (`reliability.md` G32).
 const BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -123,6 +127,13 @@ impl Answers {
     }
 }
 
+fn bytes_max(caller: RateKey) -> usize {
+    match caller {
+        RateKey::User(_) => BYTES_PER_USER_MAX,
+        RateKey::Prefix(_) | RateKey::Unknown => BYTES_PER_NETWORK_MAX,
+    }
+}
+
 impl Registry {
     /// Counts, and returns what had to make room; as an error where there is no room nevertheless.
     fn hold(&mut self, id: u64, bytes: usize, now: Instant) -> Result<Vec<Arc<Slot>>, Vec<Arc<Slot>>> {
@@ -139,7 +150,7 @@ impl Registry {
         loop {
             let of_caller = self.by_caller.get(&caller).map_or(0, |of_caller| of_caller - before);
             let others = self.bytes - before;
-            let whose = if of_caller > 0 && of_caller + bytes > BYTES_PER_CALLER_MAX {
+            let whose = if of_caller > 0 && of_caller + bytes > bytes_max(caller) {
                 Some(caller)
             } else if others > 0 && others + bytes > BYTES_MAX {
                 None
@@ -228,5 +239,98 @@ impl std::fmt::Debug for Answers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let registry = self.registry.lock();
         write!(f, "Answers {{ {}, {} bytes }}", registry.held.len(), registry.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidings_ids::Source;
+    use tokio::time::Instant;
+    use tonic::body::Body;
+
+    use super::{Answers, BYTES_MAX, BYTES_PER_NETWORK_MAX, BYTES_PER_USER_MAX, YIELDS_AFTER};
+    use crate::{RateKey, Watch, Watched};
+
+    /// An answer that holds nothing yet, with the number that the registry gives it.
+    fn answer(answers: &Answers, caller: RateKey) -> (Watched, u64) {
+        let id = answers.registry.lock().next;
+        let watch = Watch {
+            patience: Duration::from_secs(3_600),
+            until: None,
+            caller: Some(caller),
+            trailers: true,
+            on_let_go: None,
+        };
+        (answers.watch(Body::empty(), watch), id)
+    }
+
+    /// How many had to make room, or that there was none.
+    fn hold(answers: &Answers, id: u64, bytes: usize, now: Instant) -> Option<usize> {
+        let held = answers.registry.lock().hold(id, bytes, now);
+        held.ok().map(|made_room| made_room.len())
+    }
+
+    #[tokio::test]
+    async fn what_was_handed_out_just_now_makes_no_room_and_what_nobody_takes_does() {
+        // Before anything was handed out.
+        let now = Instant::now();
+        let (answers, source) = (Answers::new(), Source::seeded(1));
+        let user = || RateKey::User(source.new_id());
+        let mut held = Vec::new();
+        for _ in 0..BYTES_MAX / BYTES_PER_USER_MAX {
+            let (large, id) = answer(&answers, user());
+            assert_eq!(hold(&answers, id, BYTES_PER_USER_MAX, now), Some(0));
+            held.push(large);
+        }
+        let (further, id) = answer(&answers, user());
+        assert_eq!(hold(&answers, id, 1, now), None);
+        let later = Instant::now() + YIELDS_AFTER;
+        assert_eq!(hold(&answers, id, 1, later), Some(1), "the one that waits the longest");
+        assert_eq!(hold(&answers, id, 1, later), Some(0));
+        drop((held, further));
+        let registry = answers.registry.lock();
+        assert_eq!(
+            (registry.held.len(), registry.bytes, registry.by_caller.len()),
+            (0, 0, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_network_has_more_than_a_user_and_less_than_all() {
+        let now = Instant::now();
+        let answers = Answers::new();
+        let network = |text: &str| RateKey::prefix(text.parse().expect("an address"));
+        let (_large, id) = answer(&answers, network("192.0.2.1"));
+        assert_eq!(hold(&answers, id, BYTES_PER_NETWORK_MAX, now), Some(0));
+        let (_further, id) = answer(&answers, network("192.0.2.200"));
+        assert_eq!(hold(&answers, id, 1, now), None);
+        let (_other, id) = answer(&answers, network("192.0.3.1"));
+        assert_eq!(hold(&answers, id, BYTES_PER_USER_MAX, now), Some(0));
+        // What it has handed out since then is counted instead of what was before.
+        assert_eq!(hold(&answers, id, BYTES_PER_NETWORK_MAX, now), Some(0));
+        assert_eq!(answers.registry.lock().bytes, 2 * BYTES_PER_NETWORK_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_taken_out_and_the_rest_stays() {
+        let answers = Answers::new();
+        let (_answer, id) = answer(&answers, RateKey::Unknown);
+        assert_eq!(hold(&answers, id, 1, Instant::now()), Some(0));
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert!(answers.registry.lock().take_due(soon).is_empty());
+        let late = soon + Duration::from_secs(3_600);
+        assert_eq!(answers.registry.lock().take_due(late).len(), 1);
+        assert_eq!(answers.registry.lock().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn half_of_the_room_taken_all_are_hurried() {
+        let answers = Answers::new();
+        let (_answer, id) = answer(&answers, RateKey::Unknown);
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert_eq!(hold(&answers, id, BYTES_MAX / 2 + 1, soon), Some(0));
+        assert_eq!(answers.registry.lock().take_due(soon).len(), 1);
     }
 }

@@ -253,14 +253,11 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::{BodyExt as _, Full};
     use tidings_ids::Source;
-    use tokio::time::timeout;
     use tonic::{Status, body::Body};
     use tonic_types::StatusExt as _;
 
     use super::{Watch, Watched};
     use crate::{Answers, RateKey};
-
-    const LIMIT: Duration = Duration::from_secs(10);
 
     fn answer(answers: &Answers, bytes: usize, caller: Option<RateKey>) -> Watched {
         let content: Vec<u8> = (0..bytes)
@@ -330,35 +327,5 @@ mod tests {
         drop(long);
         let mut further = answer(&answers, 1, greedy);
         assert_eq!(first(&mut further).await, Ok(1), "there is room again");
-    }
-
-    #[tokio::test]
-    async fn what_nobody_takes_makes_room() {
-        let (answers, source) = (Answers::new(), Source::seeded(1));
-        let mut untaken = Vec::new();
-        for _ in 0..6 {
-            let mut large = answer(&answers, 16 << 20, caller(&source));
-            assert!(first(&mut large).await.is_ok());
-            untaken.push(large);
-        }
-        let admitted = async {
-            let mut refused = 0;
-            while let Err(reason) = first(&mut answer(&answers, 1 << 20, caller(&source))).await {
-                assert_eq!(reason, "OVERLOADED");
-                refused += 1;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            refused
-        };
-        let refused = timeout(LIMIT, admitted).await.expect("there is room in time");
-        assert!(refused > 0, "what is being taken is not let go for others");
-        let mut reasons = Vec::new();
-        for answer in &mut untaken {
-            reasons.extend(first(answer).await.err());
-        }
-        assert!(
-            !reasons.is_empty() && reasons.iter().all(|reason| reason == "SLOW_CONSUMER"),
-            "{reasons:?}"
-        );
     }
 }
