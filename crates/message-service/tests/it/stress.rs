@@ -1,14 +1,28 @@
 //! Sixteen callers that send, and the chat service that adds and removes four of them all the while.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tidings_proto_common::v1::ErrorReason;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::world::{MEMBER, World, reason};
 
-/// How long it goes on.
+/// How long it goes on at least.
 const FOR: Duration = Duration::from_secs(4);
+
+/// And at most, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Changes of each chat that there are to race with, and sends that are taken, before it ends.
+const CHANGES_MIN: i64 = 50;
+const STORED_MIN: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
@@ -22,20 +36,28 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
         }
     }
     let chat_ids = [chats[0].id.clone(), chats[1].id.clone()];
-    let end = Instant::now() + FOR;
+    let (end, limit) = (Instant::now() + FOR, Instant::now() + PATIENCE);
+    let (changing, taken) = (
+        Arc::new(AtomicUsize::new(chat_ids.len())),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let answered = Arc::new(Notify::new());
 
     let mut callers = Vec::new();
     for caller in 0..16_usize {
         let (user, chat_ids, answered) = (users[caller % 4].clone(), chat_ids.clone(), answered.clone());
+        let (changing, taken) = (changing.clone(), taken.clone());
         callers.push(tokio::spawn(async move {
             let mut stored = Vec::new();
             let mut turn = caller;
-            while Instant::now() < end {
+            while changing.load(Ordering::SeqCst) > 0 && Instant::now() < limit {
                 turn += 1;
                 let request = user.message(&chat_ids[turn % 2], "text");
                 match user.send_as(request.clone()).await {
-                    Ok(message) => stored.push((request.request_id, message)),
+                    Ok(message) => {
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        stored.push((request.request_id, message));
+                    }
                     Err(status) => assert_eq!(reason::<()>(Err(status)), ErrorReason::NotFound),
                 }
                 answered.notify_waiters();
@@ -45,9 +67,11 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
     }
     let removers = chats.into_iter().enumerate().map(|(index, mut chat)| {
         let (users, answered) = (users.clone(), answered.clone());
+        let (changing, taken) = (changing.clone(), taken.clone());
         tokio::spawn(async move {
             let mut turn = index;
-            while Instant::now() < end {
+            let is_too_little = |number| number <= CHANGES_MIN || taken.load(Ordering::SeqCst) <= STORED_MIN;
+            while Instant::now() < end || (is_too_little(chat.number) && Instant::now() < limit) {
                 turn += 1;
                 let user = &users[turn % 4];
                 chat.remove(user).await;
@@ -55,6 +79,7 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
                 let _ = tokio::time::timeout(Duration::from_secs(1), answered.notified()).await;
                 chat.put(user, MEMBER).await;
             }
+            changing.fetch_sub(1, Ordering::SeqCst);
             chat.number
         })
     });
@@ -65,11 +90,11 @@ async fn no_send_stands_after_its_senders_removal_and_the_logs_have_no_holes() {
     }
     for remover in removers {
         assert!(
-            remover.await.expect("no panic") > 50,
+            remover.await.expect("no panic") > CHANGES_MIN,
             "there were enough changes to race with"
         );
     }
-    assert!(stored > 100, "{stored} sends were taken");
+    assert!(stored > STORED_MIN, "{stored} sends were taken");
 
     world.assert_dense().await;
     for chat_id in &chat_ids {
