@@ -202,7 +202,7 @@ async fn a_reset_ends_what_the_old_password_began(suite: &Suite) {
         .expect("asks for a mail");
     let folder = suite.mail_folder();
     let token = until_some("the mail comes", SOON, || async {
-        mail::newest_token(&folder, &guest.actor.email)
+        mail::newest_token(&folder, &guest.actor.email, "reset-password")
     })
     .await;
     let request = ResetPasswordRequest {

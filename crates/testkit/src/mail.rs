@@ -39,10 +39,14 @@ pub fn to(folder: &Path, address: &str) -> Vec<String> {
     mails.map(|mail| mail.text).collect()
 }
 
-/// The token in the newest mail to an address: what follows `token=` in its link.
+/// The token in the newest mail to an address whose link leads to this page: what follows `token=` in it. Mails of another kind may
+/// come later though they were asked for before.
 #[must_use]
-pub fn newest_token(folder: &Path, address: &str) -> Option<String> {
-    let mail = all(folder).into_iter().rfind(|mail| mail.to.contains(address))?;
+pub fn newest_token(folder: &Path, address: &str, page: &str) -> Option<String> {
+    let link = format!("/{page}#token=");
+    let mail = all(folder)
+        .into_iter()
+        .rfind(|mail| mail.to.contains(address) && mail.text.contains(&link))?;
     mail.token().map(str::to_owned)
 }
 

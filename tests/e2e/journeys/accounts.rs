@@ -132,7 +132,10 @@ pub async fn a_forgotten_password(suite: &Suite) {
             .expect("answers alike for any address");
     }
     let folder = suite.mail_folder();
-    let token = until_some("the mail", SOON, || async { mail::newest_token(&folder, &ada.email) }).await;
+    let token = until_some("the mail", SOON, || async {
+        mail::newest_token(&folder, &ada.email, "reset-password")
+    })
+    .await;
     let reset = |token: &str| ResetPasswordRequest {
         token: token.to_owned(),
         new_password: "a new battery staple".to_owned(),

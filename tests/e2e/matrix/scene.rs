@@ -73,6 +73,8 @@ impl Needs {
 #[derive(Clone)]
 pub struct Scene {
     things: BTreeMap<&'static str, String>,
+    /// The secret of an app whose code stands in requests for `{code}`. It counts for a minute, so that it is made when it is used.
+    app: Option<String>,
 }
 
 impl Scene {
@@ -80,6 +82,7 @@ impl Scene {
     pub async fn set(cast: &Cast, needs: Needs) -> Self {
         let mut scene = Self {
             things: BTreeMap::new(),
+            app: None,
         };
         scene.renew();
         scene.put("owner", cast.owner.user_id.clone());
@@ -159,19 +162,22 @@ impl Scene {
         }
         let enroll = json!({ "currentPassword": caller.password });
         let app = cast.call(caller, "auth.v1.CredentialService.EnrollTotp", enroll).await;
-        let now = Source::system().now().unix_timestamp().unsigned_abs();
-        let code = totp::code(app["secret"].as_str().expect("a secret"), now);
+        let secret = app["secret"].as_str().expect("a secret").to_owned();
         if needs == Needs::OwnConfirmedApp {
-            let confirm = json!({ "totpCode": code });
+            let confirm = json!({ "totpCode": code_of(&secret) });
             cast.call(caller, "auth.v1.CredentialService.ConfirmTotp", confirm)
                 .await;
         }
-        self.put("code", code);
+        self.app = Some(secret);
     }
 
     /// The request of a row, with what the scene has in its places.
     pub fn fill(&self, template: &str) -> Value {
-        let filled = self.things.iter().fold(template.to_owned(), |text, (name, value)| {
+        let template = match &self.app {
+            Some(secret) => template.replace("{code}", &code_of(secret)),
+            None => template.to_owned(),
+        };
+        let filled = self.things.iter().fold(template, |text, (name, value)| {
             text.replace(&format!("{{{name}}}"), value)
         });
         serde_json::from_str(&filled).unwrap_or_else(|error| panic!("{filled}: {error}"))
@@ -363,7 +369,7 @@ impl Scene {
             .request_password_reset(ask)
             .await
             .expect("asks for a reset");
-        self.mailed_token(cast, &forgetful.email).await;
+        self.mailed_token(cast, &forgetful.email, "reset-password").await;
     }
 
     async fn verification_token(&mut self, cast: &Cast) {
@@ -377,12 +383,12 @@ impl Scene {
             .request_email_verification(ask)
             .await
             .expect("asks for a verification");
-        self.mailed_token(cast, &newcomer.email).await;
+        self.mailed_token(cast, &newcomer.email, "verify-email").await;
     }
 
-    async fn mailed_token(&mut self, cast: &Cast, address: &str) {
+    async fn mailed_token(&mut self, cast: &Cast, address: &str, page: &str) {
         let token = until_some("a mail", std::time::Duration::from_secs(20), || async {
-            mail::newest_token(&cast.mails, address)
+            mail::newest_token(&cast.mails, address, page)
         });
         let token = token.await;
         self.put("token", token);
@@ -438,4 +444,9 @@ impl Scene {
 
 fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
+}
+
+/// What an app with this secret shows now.
+fn code_of(secret: &str) -> String {
+    totp::code(secret, Source::system().now().unix_timestamp().unsigned_abs())
 }

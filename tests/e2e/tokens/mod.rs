@@ -264,7 +264,7 @@ async fn of_other_kinds(suite: &Suite, admin: &Actor, ada: &Actor) -> Vec<Claim>
         .await
         .expect("asks for a reset");
     let mailed = until_some("a mail", SOON, || async {
-        mail::newest_token(&suite.mail_folder(), &ada.email)
+        mail::newest_token(&suite.mail_folder(), &ada.email, "reset-password")
     });
     let mut secrets = vec![
         ("a refresh token".to_owned(), ada.refresh_token.clone()),
