@@ -333,7 +333,11 @@ async fn an_audience_that_is_removed_ends_with_all_its_chats() {
     for _ in 0..120 {
         chats.push(group.add_chat(ChatHistory::Full).await);
     }
-    group.end().await;
+    let end = group.change(
+        group.number + 1,
+        Kind::AudienceRemoved(tidings_proto_message::v1::AudienceRemoved {}),
+    );
+    assert_eq!(group.deliver(vec![end.clone()]).await.expect("ended"), end.number);
     for chat_id in [&chats[0], &chats[119]] {
         assert_eq!(reason(bob.send(chat_id, "hello").await), ErrorReason::NotFound);
         assert_eq!(reason(alice.texts(chat_id).await), ErrorReason::NotFound);
@@ -346,11 +350,7 @@ async fn an_audience_that_is_removed_ends_with_all_its_chats() {
         assert_eq!(log, [13, 15]);
     }
     assert_eq!(world.user_changes(&bob).await.len(), 240);
-    let end = group.change(
-        group.number,
-        Kind::AudienceRemoved(tidings_proto_message::v1::AudienceRemoved {}),
-    );
-    assert_eq!(group.deliver(vec![end]).await.expect("again"), group.number);
+    assert_eq!(group.deliver(vec![end.clone()]).await.expect("again"), end.number);
     world.assert_dense().await;
 }
 
