@@ -22,6 +22,9 @@ pub struct Config {
     /// A file of SHA-1 hashes of breached passwords in their order, as `Have I Been Pwned` has them: such are not taken, besides
     /// the common ones that the program knows.
     pub breached_passwords_file: Option<PathBuf>,
+    /// Words of the deployment, such as an organisation's names: what is made of such alone is no password. At most 100, of 4 to
+    /// 64 letters each; the product's name and those in the host of `public_url` are known without them.
+    pub password_words: Vec<String>,
     /// A login session that is not refreshed for so long ends.
     pub idle_lifetime: Duration,
     /// A login session ends after so long, however often it is refreshed.
@@ -88,6 +91,7 @@ impl Config {
             mail_from,
             mail,
             breached_passwords_file: None,
+            password_words: Vec::new(),
             idle_lifetime: Self::IDLE_LIFETIME,
             session_lifetime: Self::SESSION_LIFETIME,
             throttle: None,

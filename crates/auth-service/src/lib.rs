@@ -146,7 +146,7 @@ pub fn build(env: &Environment, config: Config, pool: Pool, user: Peer) -> Resul
         env: env.clone(),
         users: users::Users::new(user, env.source.clone()),
         passwords: password::Hasher::new(),
-        blocklist: blocklist::Blocklist::new(config.breached_passwords_file.as_deref())?,
+        blocklist: blocklist::Blocklist::new(&config)?,
         codes: totp::Codes::new(&config.secret),
         refresh_tokens: refresh_tree::RefreshTokens::new(&config.secret),
         signing: signing::SigningKeys::new(&config.secret),

@@ -159,9 +159,12 @@ fn argon2() -> Argon2<'static> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use tidings_ids::Source;
 
     use super::{Hasher, NEW, NOBODY, is_outdated};
+    use crate::Error;
 
     #[tokio::test]
     async fn a_password_verifies_against_its_own_hash_only() {
@@ -206,15 +209,27 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_refused_rather_than_queued() {
         let hasher = Hasher::new();
-        let (many, cores) = (
-            Hasher::WAITING_MAX * 2,
-            std::thread::available_parallelism().map_or(1, usize::from),
-        );
-        let attempts = (0..many).map(|_| hasher.verify("password".into(), None));
-        let outcomes = futures_util::future::join_all(attempts).await;
-        let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-        let permits = cores.saturating_sub(1).max(1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (many, permits) = (Hasher::WAITING_MAX * 2, cores.saturating_sub(1).max(1));
+        // None is done before all were asked for.
+        let at_work = u32::try_from(permits).expect("few");
+        let held = hasher.at_work.acquire_many(at_work).await.expect("open");
+        let (mut admitted, mut refused) = (Vec::new(), 0);
+        for _ in 0..many {
+            let mut attempt = Box::pin(hasher.verify("password".into(), None));
+            match futures_util::poll!(&mut attempt) {
+                Poll::Pending => admitted.push(attempt),
+                Poll::Ready(outcome) => {
+                    assert!(matches!(outcome, Err(Error::Overloaded)));
+                    refused += 1;
+                }
+            }
+        }
         assert_eq!(refused, many - Hasher::WAITING_MAX - permits);
+        drop(held);
+        for outcome in futures_util::future::join_all(admitted).await {
+            assert!(!outcome.expect("looked at"));
+        }
     }
 
     #[test]

@@ -1,42 +1,45 @@
-//! Passwords that are refused because they are tried first: a list in the program, and a file of the operator's.
+//! Passwords that are refused because they are tried first: a list in the program, a file of the operator's, and what is made of
+//! the deployment's own words.
 
 mod breached;
-
-use std::path::Path;
+mod words;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tidings_rpc::Violations;
 
-use self::breached::BreachedFile;
-use crate::{Error, InvalidSetting};
+use self::{breached::BreachedFile, words::Words};
+use crate::{Config, Error, InvalidSetting};
 
 /// See `assets/README.md`: small letters, sorted by bytes, one a line.
 const COMMON: &str = include_str!("../../assets/common-passwords.txt");
 
 /// What the caller is told. It says what is wrong with the word, and nothing about any account.
 const KNOWN: &str = "must not be among the passwords that are known and tried first";
+const WORDS: &str = "must not be made of the names of this service alone";
 const NAME: &str = "must not be the account's own username or e-mail address";
 
 /// What passwords are looked up in. Nothing leaves the process for it.
 #[derive(Debug)]
 pub(crate) struct Blocklist {
     breached: Option<BreachedFile>,
+    words: Words,
 }
 
 impl Blocklist {
-    /// The list in the program, and the operator's file where there is one.
-    pub(crate) fn new(breached: Option<&Path>) -> Result<Self, InvalidSetting> {
-        let breached = breached
-            .map(BreachedFile::open)
-            .transpose()
-            .map_err(|description| InvalidSetting {
-                setting: "breached-passwords-file",
-                description,
-            })?;
-        Ok(Self { breached })
+    /// What every deployment refuses, and what the configuration adds.
+    pub(crate) fn new(config: &Config) -> Result<Self, InvalidSetting> {
+        let invalid = |setting, description| InvalidSetting { setting, description };
+        let breached = config.breached_passwords_file.as_deref().map(BreachedFile::open);
+        Ok(Self {
+            breached: breached
+                .transpose()
+                .map_err(|description| invalid("breached-passwords-file", description))?,
+            words: Words::new(&config.public_url, &config.password_words)
+                .map_err(|must| invalid("password-words", must.to_owned()))?,
+        })
     }
 
-    /// Notes a violation where the password is on a list.
+    /// Notes a violation where the password is on a list, or made of the deployment's words.
     ///
     /// # Errors
     ///
@@ -54,6 +57,8 @@ impl Blocklist {
             };
         if known {
             violations.add(field, KNOWN);
+        } else if self.words.make_up(password.expose_secret()) {
+            violations.add(field, WORDS);
         }
         Ok(())
     }
@@ -107,7 +112,7 @@ mod tests {
     use secrecy::SecretString;
     use tidings_rpc::Violations;
 
-    use super::{Blocklist, COMMON, check_names, is_common};
+    use super::{Blocklist, COMMON, Words, check_names, is_common};
 
     #[test]
     fn the_list_is_sorted_lower_case_and_long_enough_to_count() {
@@ -141,7 +146,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_common_password_is_named_as_such() {
-        let list = Blocklist::new(None).expect("made");
+        let list = Blocklist {
+            breached: None,
+            words: Words::new("https://chat.example.org", &[]).expect("made"),
+        };
         let check = async |password: &str| {
             let mut violations = Violations::new();
             let password = SecretString::from(password);
@@ -152,6 +160,7 @@ mod tests {
         };
         assert!(!check("iloveyou1").await);
         assert!(!check("ILOVEYOU1").await);
+        assert!(!check("Tidings-2026").await);
         assert!(check("a password of one's own").await);
     }
 

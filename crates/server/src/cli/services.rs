@@ -223,7 +223,7 @@ impl Auth {
             self.mail.mail_from.clone(),
             self.mail.required()?,
         );
-        config.breached_passwords_file = self.passwords.breached_passwords_file;
+        self.passwords.apply(&mut config);
         config.external_issuers = self.external.issuers()?;
         let (part, _) = services::auth(&process.base, &process.peers, &self.database, &database.url, config)?;
         process.serve(part).await

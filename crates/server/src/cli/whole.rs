@@ -105,8 +105,7 @@ impl Whole {
             given.mail,
         );
         auth.external_issuers = self.external.issuers()?;
-        auth.breached_passwords_file
-            .clone_from(&self.passwords.breached_passwords_file);
+        self.passwords.apply(&mut auth);
         let message = tidings_message_service::Config {
             other_nodes: given.other_nodes,
             ..tidings_message_service::Config::new(given.attachments, public_url)

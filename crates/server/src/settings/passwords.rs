@@ -15,4 +15,19 @@ pub struct PasswordArgs {
     /// without it.
     #[arg(long, env = "TIDINGS_BREACHED_PASSWORDS_FILE", value_name = "FILE")]
     pub breached_passwords_file: Option<PathBuf>,
+
+    /// Words that make no password by themselves, such as the names of your organisation and its products
+    ///
+    /// At most 100, separated by commas, of 4 to 64 letters each. A password whose letters are only such words is refused, whatever
+    /// digits and signs are added. `tidings` and the names in the host of --public-url are such words everywhere.
+    #[arg(long, env = "TIDINGS_PASSWORD_WORDS", value_name = "WORDS", value_delimiter = ',')]
+    pub password_words: Vec<String>,
+}
+
+impl PasswordArgs {
+    /// Puts what was given into the configuration.
+    pub fn apply(&self, config: &mut tidings_auth_service::Config) {
+        config.breached_passwords_file.clone_from(&self.breached_passwords_file);
+        config.password_words.clone_from(&self.password_words);
+    }
 }

@@ -79,7 +79,8 @@ async fn server(authority: &Authority, names: &[&str]) -> u16 {
             assert!(head[..read].starts_with(b"GET /a?b=c HTTP/1.1\r\n"));
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\n{\"a\":1}";
             stream.write_all(answer).await.expect("answered");
-            stream.shutdown().await.expect("closed");
+            // Whoever has read it all may be gone.
+            drop(stream.shutdown().await);
         }
     });
     port

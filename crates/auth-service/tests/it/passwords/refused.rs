@@ -139,3 +139,42 @@ async fn an_operators_file_of_breached_passwords_is_looked_into() {
     }
     world.register_as(registers(PASSWORD)).await.expect("registered");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_the_deployments_words_is_taken_nowhere() {
+    let world = World::with(|config| Config {
+        public_url: "https://chat.example.org".to_owned(),
+        password_words: vec!["Analytical".to_owned()],
+        ..config
+    })
+    .await;
+    let eve = world.register("eve").await.expect("registered");
+    let own = world.login("eve").await.expect("logged in").access_token;
+    let (operator, _) = world.operator().await;
+    for made in ["Tidings-2026", "example chat", "analytical.chat1"] {
+        let register = RegisterRequest {
+            password: made.to_owned(),
+            ..registration("trudy")
+        };
+        let reset = ResetPasswordRequest {
+            token: "guess".to_owned(),
+            new_password: made.to_owned(),
+            request_id: String::new(),
+        };
+        let refused = [
+            world.register_as(register).await.map(|_| ()).expect_err("register"),
+            world
+                .change_password(&own, PASSWORD, made, "")
+                .await
+                .expect_err("change"),
+            world.set_password(&operator, &eve, made, "").await.expect_err("set"),
+            world.credentials().reset_password(reset).await.expect_err("reset"),
+        ];
+        for status in &refused {
+            let (_, description) = violation(status);
+            assert_eq!(description, "must not be made of the names of this service alone");
+        }
+    }
+    let longer = world.change_password(&own, PASSWORD, "analytical engines chat", "");
+    longer.await.expect("it is more than these words");
+}
