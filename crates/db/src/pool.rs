@@ -49,6 +49,16 @@ struct State {
 /// # Errors
 /// [`Error::Bug`] when the URL cannot be understood.
 pub fn connect(settings: &Settings, source: &Source) -> Result<Pool, Error> {
+    let acquire_timeout = settings.acquire_timeout.min(Settings::ACQUIRE_TIMEOUT_MAX);
+    connect_patiently(settings, source, acquire_timeout)
+}
+
+/// The same with any time to wait for a connection: tests have no caller who could retry elsewhere.
+pub(crate) fn connect_patiently(
+    settings: &Settings,
+    source: &Source,
+    acquire_timeout: Duration,
+) -> Result<Pool, Error> {
     let options = settings.options(&[])?;
     let started = Instant::now();
     let last_acquired = Arc::new(AtomicU64::new(0));
@@ -57,7 +67,7 @@ pub fn connect(settings: &Settings, source: &Source) -> Result<Pool, Error> {
     let (on_connect, on_acquire) = (Arc::clone(&last_acquired), Arc::clone(&last_acquired));
     let inner = PgPoolOptions::new()
         .max_connections(settings.max_connections)
-        .acquire_timeout(settings.acquire_timeout.min(Settings::ACQUIRE_TIMEOUT_MAX))
+        .acquire_timeout(acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |_, _| {
             note(&on_connect);

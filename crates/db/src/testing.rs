@@ -14,12 +14,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tidings_ids::Source;
+use tokio::time::timeout;
 
 use crate::{
-    Pool, Schema, Settings, connect, connect_dedicated,
+    Pool, Schema, Settings,
     migrate::{self, Migrations},
+    pool::connect_patiently,
 };
 
 /// The environment variable with the URL of a superuser to a maintenance database of a test cluster.
@@ -75,16 +77,17 @@ impl Database {
         &self.name
     }
 
-    /// The owner's settings for this database.
+    /// The owner's settings for this database: those of a service, but with more time, so that a busy machine ends nothing that a test
+    /// holds or waits for. What is tested about a time-out sets its own.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings::owner(self.url(), "tidings-test")
+        patient(self.url())
     }
 
     /// A pool as the owner, who may do everything: to arrange and to inspect.
     #[must_use]
     pub fn pool(&self) -> Pool {
-        connect(&self.settings(), &self.source).expect("the URL has been used before")
+        connect_patiently(&self.settings(), &self.source, PATIENCE).expect("the URL has been used before")
     }
 
     /// A pool with the role of a service: what is under test should use this one, so that a missing grant is noticed.
@@ -94,7 +97,7 @@ impl Database {
             schema: Some(schema),
             ..self.settings()
         };
-        connect(&settings, &self.source).expect("the URL has been used before")
+        connect_patiently(&settings, &self.source, PATIENCE).expect("the URL has been used before")
     }
 }
 
@@ -110,9 +113,8 @@ impl Drop for Database {
                 .build()
                 .ok()?;
             runtime.block_on(async {
-                let mut connection = connect_dedicated(&Settings::owner(url, "tidings-test"), LONG)
-                    .await
-                    .ok()?;
+                let connecting = patient(url).options(&[]).ok()?;
+                let mut connection = timeout(PATIENCE, connecting.connect()).await.ok()?.ok()?;
                 sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.ok()
             })
         });
@@ -120,13 +122,24 @@ impl Drop for Database {
     }
 }
 
-/// Copying and dropping a database may take longer on a busy machine than a statement of a service should.
-const LONG: &[(&str, &str)] = &[("statement_timeout", "120s"), ("lock_timeout", "120s")];
+/// Longer than anything takes that a test waits for, on a machine that others use too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn patient(url: String) -> Settings {
+    Settings {
+        statement_timeout: PATIENCE,
+        lock_timeout: PATIENCE,
+        idle_in_transaction_session_timeout: PATIENCE,
+        ..Settings::owner(url, "tidings-test")
+    }
+}
 
 async fn maintenance(url: &str) -> PgConnection {
-    let settings = Settings::owner(url.to_owned(), "tidings-test");
-    connect_dedicated(&settings, LONG)
+    let connecting = patient(url.to_owned()).options(&[]);
+    let connecting = connecting.unwrap_or_else(|error| panic!("{URL_VARIABLE}: {error:?}"));
+    timeout(PATIENCE, connecting.connect())
         .await
+        .expect("postgres answers")
         .unwrap_or_else(|error| panic!("{URL_VARIABLE}: {error:?}"))
 }
 
@@ -165,8 +178,7 @@ async fn template(connection: &mut PgConnection, url: &str, services: &[Migratio
             format!("create database \"{half}\" template template0 encoding 'UTF8'"),
         )
         .await;
-        let settings = Settings::owner(with_database(url, &half), "tidings-test");
-        migrate::run(&settings, services, Duration::from_secs(60))
+        migrate::run(&patient(with_database(url, &half)), services, PATIENCE)
             .await
             .unwrap_or_else(|error| panic!("migrate: {error:?}"));
         execute(&mut outside, format!("alter database \"{half}\" rename to \"{name}\"")).await;

@@ -11,7 +11,11 @@ use crate::world::{self, SCHEMA};
 
 static TWO: LazyLock<Migrator> = LazyLock::new(|| world::migrator(2));
 
+/// For a lock that is given up.
 const WAIT: Duration = Duration::from_millis(300);
+
+/// For one that is given back, which is a moment after whoever had it has gone.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn one() -> Migrations {
     world::migrations()
@@ -40,7 +44,7 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
     ));
     assert!(nothing.to_string().contains("tidings migrate"));
 
-    migrate::run(&db.settings(), &[one()], WAIT).await.unwrap();
+    migrate::run(&db.settings(), &[one()], PATIENCE).await.unwrap();
     migrate::check_version(&pool, &one()).await.unwrap();
     assert!(matches!(
         migrate::check_version(&pool, &two()).await,
@@ -51,7 +55,7 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
         })
     ));
 
-    migrate::run(&db.settings(), &[two()], WAIT).await.unwrap();
+    migrate::run(&db.settings(), &[two()], PATIENCE).await.unwrap();
     migrate::check_version(&pool, &two()).await.unwrap();
     assert!(matches!(
         migrate::check_version(&pool, &one()).await,
@@ -62,7 +66,7 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
 #[tokio::test]
 async fn migrations_can_be_run_again() {
     let db = Database::create(&[one()]).await;
-    migrate::run(&db.settings(), &[one()], WAIT).await.unwrap();
+    migrate::run(&db.settings(), &[one()], PATIENCE).await.unwrap();
     migrate::check_version(&db.pool_as(SCHEMA), &one()).await.unwrap();
 }
 
@@ -79,15 +83,13 @@ async fn a_migration_waits_for_another_but_not_for_ever() {
     assert!(matches!(locked, Error::Locked { .. }), "{locked:?}");
 
     drop(other);
-    migrate::run(&db.settings(), &[one()], Duration::from_secs(5))
-        .await
-        .unwrap();
+    migrate::run(&db.settings(), &[one()], PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_that_migrate_at_once_both_succeed() {
     let db = Database::create(&[]).await;
-    let (settings, wait) = (db.settings(), Duration::from_secs(20));
+    let (settings, wait) = (db.settings(), PATIENCE);
     let services = [two()];
     let (one, other) = tokio::join!(
         migrate::run(&settings, &services, wait),

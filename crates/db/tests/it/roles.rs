@@ -101,7 +101,7 @@ async fn roles_can_be_made_without_a_superuser() {
     let pool = db.pool();
     for sql in [
         format!("create role \"{owner}\" createrole"),
-        format!("create database \"{bare}\""),
+        format!("create database \"{bare}\" template template0"),
         format!("grant create on database \"{bare}\" to \"{owner}\""),
     ] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();

@@ -3,14 +3,17 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::PgConnection;
 use tidings_db::{DatabaseCause, Error, Pool, Schema, connect_dedicated, transaction};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 
 use crate::world;
+
+/// Conditions are waited for so long: shorter than Postgres leaves a transaction open that nobody goes on with.
+const LIMIT: Duration = Duration::from_secs(30);
 
 async fn insert(connection: &mut PgConnection, id: i32) -> Result<(), Error> {
     sqlx::query("insert into chats.things (id, size) values ($1, 0)")
@@ -108,19 +111,27 @@ async fn a_deadlock_is_tried_again_and_both_succeed() {
     .unwrap();
 
     let (attempts, both_hold_one) = (Arc::new(AtomicU32::new(0)), Arc::new(Barrier::new(2)));
+    let one_is_done = Arc::new(Notify::new());
     let crossing = |first: i32, second: i32| {
         let (pool, attempts, both_hold_one) = (pool.clone(), Arc::clone(&attempts), Arc::clone(&both_hold_one));
+        let one_is_done = Arc::clone(&one_is_done);
         tokio::spawn(async move {
             let mut tries = 0;
-            transaction!(&pool, |tx| {
+            let outcome = transaction!(&pool, |tx| {
                 tries += 1;
                 attempts.fetch_add(1, Ordering::Relaxed);
+                if tries == 2 {
+                    // Otherwise it could take its first row again before the other is woken to take it, and both would cross once more.
+                    one_is_done.notified().await;
+                }
                 grow(tx, first).await?;
                 if tries == 1 {
                     both_hold_one.wait().await;
                 }
                 grow(tx, second).await
-            })
+            });
+            one_is_done.notify_one();
+            outcome
         })
     };
     let (one, other) = (crossing(1, 2), crossing(2, 1));
@@ -189,7 +200,7 @@ async fn a_connection_that_breaks_during_the_commit_leaves_the_outcome_unknown()
     // A deferred constraint trigger sleeps inside COMMIT, which is when the connection is cut.
     sqlx::raw_sql(
         "create function chats.slow() returns trigger language plpgsql as
-             $$ begin perform pg_sleep(3); return null; end $$;
+             $$ begin perform pg_sleep(60); return null; end $$;
          create constraint trigger slow after insert on chats.things deferrable initially deferred
              for each row execute function chats.slow();",
     )
@@ -242,23 +253,25 @@ async fn a_transaction_that_is_dropped_anywhere_leaves_no_connection_inside_it()
         sqlx::query("delete from chats.things").execute(&pool).await.unwrap();
     }
     let mut outside = connect_dedicated(&db.settings(), &[]).await.unwrap();
-    let open: i64 = sqlx::query_scalar(
-        "select count(*)
-         from pg_stat_activity
-         where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'",
-    )
-    .fetch_one(&mut outside)
-    .await
-    .unwrap();
-    assert_eq!(open, 0);
-    // The last connection that was dropped is being closed yet.
-    for _ in 0..1_000 {
-        if pool.num_idle() == usize::try_from(pool.size()).unwrap() {
+    // The last connections that were dropped are being closed yet, and Postgres is about to notice.
+    let limit = Instant::now() + LIMIT;
+    loop {
+        let open: i64 = sqlx::query_scalar(
+            "select count(*)
+             from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'",
+        )
+        .fetch_one(&mut outside)
+        .await
+        .unwrap();
+        let (idle, size) = (pool.num_idle(), usize::try_from(pool.size()).unwrap());
+        if open == 0 && idle == size {
             return;
         }
+        let left = format!("{open} are in a transaction, and {idle} of {size} connections given back");
+        assert!(Instant::now() < limit, "{left}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{} of {} connections are not given back", pool.size(), pool.num_idle());
 }
 
 async fn backend(connection: &mut PgConnection) -> i32 {
@@ -282,7 +295,8 @@ async fn cut(db: &tidings_db::testing::Database, pid: i32) {
 }
 
 async fn wait_for_commit(outside: &mut PgConnection, pid: i32) {
-    for _ in 0..200 {
+    let limit = Instant::now() + LIMIT;
+    while Instant::now() < limit {
         let query: String = sqlx::query_scalar("select query from pg_stat_activity where pid = $1")
             .bind(pid)
             .fetch_one(&mut *outside)
