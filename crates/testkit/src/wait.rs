@@ -41,13 +41,13 @@ where
     }
 }
 
-/// Waits until so many sessions of the pool's database wait for a lock, for ten seconds at the most.
+/// Waits until so many sessions of the pool's database wait for a lock, for a minute at the most.
 ///
 /// # Panics
 ///
 /// When they do not, or Postgres cannot be asked.
 pub async fn until_waiting(pool: &Pool, sessions: i64) {
-    until("sessions that wait for a lock", Duration::from_secs(10), async || {
+    until("sessions that wait for a lock", Duration::from_secs(60), async || {
         let waiting: i64 = sqlx::query_scalar(
             "select count(*)
              from pg_stat_activity
