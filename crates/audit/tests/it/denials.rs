@@ -18,6 +18,12 @@ fn call(path: &str) -> Request<Body> {
         .expect("a request")
 }
 
+/// How many events there are, with those that have no number yet.
+async fn written(world: &World) -> i64 {
+    let count = sqlx::query_scalar("select count(*) from users.audit_events");
+    count.fetch_one(&world.pool).await.expect("read")
+}
+
 #[tokio::test]
 async fn what_nobody_was_denied_is_not_in_the_trail_and_what_they_were_is() {
     let world = World::new().await;
@@ -71,7 +77,9 @@ async fn what_nobody_was_denied_is_not_in_the_trail_and_what_they_were_is() {
         (actor.kind(), actor.service.as_str()),
         (AuditActorKind::Service, "chat")
     );
+    // What waits is written before the process stops, and it was one.
     assert!(world.environment.drain.finish().await);
+    assert_eq!(written(&world).await, 1);
 }
 
 #[tokio::test]
@@ -97,10 +105,7 @@ async fn who_is_refused_without_end_does_not_fill_the_trail() {
     }
     // What waits is written before the process stops.
     assert!(world.environment.drain.finish().await);
-    let written: i64 = sqlx::query_scalar("select count(*) from users.audit_events")
-        .fetch_one(&world.pool)
-        .await
-        .expect("read");
+    let written = written(&world).await;
     // One more in ten seconds, of which the calls take a few.
     assert!((BURST..BURST + 100).contains(&written), "{written}");
 }

@@ -83,15 +83,14 @@ async fn filters_choose_and_together_choose_less() {
     let world = World::new().await;
     let source = world.source().clone();
     let (alice, bob): (UserId, UserId) = (source.new_id(), source.new_id());
-    let event = |actor, category, action| Event::of_call(&source, category, action).actor(Actor::User(actor, None));
-    for event in [
-        event(alice, AuditCategory::Membership, "user.one").subject(bob),
-        event(bob, AuditCategory::Membership, "user.two").subject(alice),
-        event(alice, AuditCategory::Administration, "user.two")
-            .subject(alice)
-            .subject(bob),
+    for (actor, category, action, subjects) in [
+        (alice, AuditCategory::Membership, "user.one", vec![bob]),
+        (bob, AuditCategory::Membership, "user.two", vec![alice]),
+        (alice, AuditCategory::Administration, "user.two", vec![alice, bob]),
     ] {
-        world.record(&event).await;
+        // Made after the one before was stored, so that no two have the same time.
+        let event = Event::of_call(&source, category, action).actor(Actor::User(actor, None));
+        world.record(&event.subjects(subjects)).await;
         world.trail.seal().await.expect("sealed");
     }
     let all = AuditFilter::default();

@@ -17,7 +17,7 @@ use tidings_rpc::{Drain, Environment, Limits};
 pub const SCHEMA: Schema = Schema::Users;
 
 /// Conditions are waited for so long.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let sql = TABLES.replace("{schema}", SCHEMA.name());
