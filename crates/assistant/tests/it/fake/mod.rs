@@ -57,7 +57,8 @@ pub struct State {
     pub failures: u32,
     /// Responses to this message are refused.
     pub refused: Option<String>,
-    pub person_is_bot: bool,
+    /// Who is a program.
+    pub bot: Option<UserId>,
 }
 
 impl Fake {
@@ -77,7 +78,7 @@ impl Fake {
             lost_answers: 0,
             failures: 0,
             refused: None,
-            person_is_bot: false,
+            bot: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),

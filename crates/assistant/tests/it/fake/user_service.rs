@@ -62,7 +62,7 @@ impl UserService for Fake {
     ) -> Result<Response<user::GetUserResponse>, Status> {
         self.authorize(&request)?;
         let user_id = request.into_inner().user_id;
-        let is_bot = self.state.lock().person_is_bot;
+        let is_bot = self.state.lock().bot.is_some_and(|bot| bot.to_string() == user_id);
         let user = user::User {
             user_id,
             is_bot,
