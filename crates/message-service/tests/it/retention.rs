@@ -101,11 +101,13 @@ async fn a_backlog_ends_in_portions() {
 
 /// The request ids that are remembered of a chat.
 async fn remembered(world: &World, chat_id: &str) -> Vec<String> {
-    sqlx::query_scalar("select request_id::text from messages.requests where chat_id = $1::uuid order by create_time")
-        .bind(chat_id)
-        .fetch_all(&world.pool())
-        .await
-        .expect("rows")
+    sqlx::query_scalar(
+        "select request_id::text from messages.requests where chat_id = $1::uuid order by create_time, request_id",
+    )
+    .bind(chat_id)
+    .fetch_all(&world.pool())
+    .await
+    .expect("rows")
 }
 
 /// Makes what is remembered of a chat older.

@@ -271,9 +271,9 @@ impl Drop for World {
     }
 }
 
-/// Waits for a condition, for ten seconds at the most.
+/// Waits for a condition, for a minute at the most.
 pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    tidings_testkit::until(what, Duration::from_secs(10), condition).await;
+    tidings_testkit::until(what, Duration::from_secs(60), condition).await;
 }
 
 /// Waits until a backend waits for a lock.

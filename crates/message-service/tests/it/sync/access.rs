@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tidings_proto_common::v1::{ChatHistory, RemovalReason};
 use tidings_proto_message::v1::{
     Left, SkipReason,
@@ -10,7 +12,8 @@ use crate::world::{MEMBER, World};
 
 #[tokio::test]
 async fn a_removal_ends_a_chat_exactly_there() {
-    let world = World::begin().await;
+    // Hints come in the order of what they tell of, which polls do not keep between two logs.
+    let world = World::begin_with(|config| config.sync.poll_interval = Duration::from_secs(600)).await;
     let [alice, bob] = [world.user(), world.user()];
     let mut chat = world.conversation(&[&alice, &bob]).await;
     let other = world.conversation(&[&alice, &bob]).await;
