@@ -5,7 +5,7 @@ use tidings_proto_common::v1::{ChatKind, ErrorReason, Permission};
 
 use crate::{
     chats::update,
-    world::{MEMBER, World, reason, wrong_fields},
+    world::{MEMBER, World, insist, reason, wrong_fields},
 };
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn fifty_at_once_get_one_chat() {
         } else {
             (bob.clone(), alice.clone())
         };
-        tokio::spawn(async move { from.direct(&to).await.expect("opened").chat_id })
+        tokio::spawn(async move { insist(|| from.direct(&to)).await.expect("opened").chat_id })
     });
     let mut ids = HashSet::new();
     for call in calls.collect::<Vec<_>>() {

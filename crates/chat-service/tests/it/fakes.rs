@@ -127,6 +127,8 @@ pub struct FakeLog {
     pub loses_answers: Arc<AtomicBool>,
     /// Takes its time over each call.
     pub slow: Arc<AtomicBool>,
+    /// Takes for each call as long as this is set.
+    pub held: Arc<AtomicBool>,
     /// Refuses this audience, and no other.
     pub poisoned: Arc<Mutex<Option<String>>>,
     /// Calls of `ApplyMembershipChanges` so far.
@@ -264,6 +266,9 @@ impl MembershipLogService for FakeLog {
         );
         if self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        while self.held.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let applied = self.apply(request).await;
         self.at_work.lock().await.remove(&audience_id);

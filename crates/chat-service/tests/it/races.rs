@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tidings_proto_chat::v1::{AddMemberRequest, LeaveGroupRequest, RemoveMemberRequest};
 use tidings_proto_common::v1::ErrorReason;
 use tokio::task::JoinSet;
-use tonic::{Code, Status};
 
-use crate::world::{ADMIN, MEMBER, OWNER, World, reason, until};
+use crate::world::{ADMIN, MEMBER, OWNER, World, insist, reason, until};
 
 /// Races of two owners of one group, each for the last place; with the others below a thousand.
 const DUELS: usize = 500;
@@ -61,25 +60,6 @@ async fn two_owners_who_leave_at_once_leave_one() {
     world.assert_told(&group.group_id).await;
 }
 
-/// A client that repeats what can be repeated, as the contract says.
-async fn insist<F: Future<Output = Result<(), Status>>>(call: impl Fn() -> F) {
-    for attempt in 0..50 {
-        match call().await {
-            Ok(()) => return,
-            Err(status)
-                if matches!(
-                    status.code(),
-                    Code::Unavailable | Code::ResourceExhausted | Code::Aborted
-                ) =>
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(20 * attempt)).await;
-            }
-            Err(status) => panic!("{status:?}"),
-        }
-    }
-    panic!("it never succeeded");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_changes_at_once_keep_the_numbers_dense() {
     let world = World::begin().await;
@@ -96,27 +76,15 @@ async fn a_thousand_changes_at_once_keep_the_numbers_dense() {
                 request_id: alice.request_id(),
                 ..AddMemberRequest::default()
             };
-            insist(async || {
-                alice
-                    .memberships()
-                    .add_member(alice.asks(request.clone()))
-                    .await
-                    .map(drop)
-            })
-            .await;
+            let added = insist(async || alice.memberships().add_member(alice.asks(request.clone())).await).await;
+            added.expect("added");
             let request = RemoveMemberRequest {
                 group_id: group.group_id.clone(),
                 user_id: user.id.clone(),
                 request_id: alice.request_id(),
             };
-            insist(async || {
-                alice
-                    .memberships()
-                    .remove_member(alice.asks(request.clone()))
-                    .await
-                    .map(drop)
-            })
-            .await;
+            let removed = insist(async || alice.memberships().remove_member(alice.asks(request.clone())).await).await;
+            removed.expect("removed");
             done.fetch_add(2, Ordering::SeqCst);
         });
     }
@@ -144,7 +112,7 @@ async fn the_last_place_is_given_once() {
     let mut calls = JoinSet::new();
     for user in world.crowd(20).await {
         let (alice, group) = (alice.clone(), group.clone());
-        calls.spawn(async move { alice.add(&group, &user, MEMBER).await });
+        calls.spawn(async move { insist(|| alice.add(&group, &user, MEMBER)).await });
     }
     let mut added = 0;
     while let Some(call) = calls.join_next().await {

@@ -7,7 +7,7 @@ use tidings_proto_chat::v1::{
 };
 use tidings_proto_common::v1::ErrorReason;
 
-use crate::world::{ADMIN, MEMBER, OWNER, World, reason, wrong_fields};
+use crate::world::{ADMIN, MEMBER, OWNER, World, insist, reason, wrong_fields};
 
 #[tokio::test]
 async fn creations_are_made_once() {
@@ -326,14 +326,10 @@ async fn duplicates_at_the_same_time_have_one_outcome() {
             request_id: leave.clone(),
         };
         calls.push(tokio::spawn(async move {
-            bob.memberships().leave_group(bob.asks(going)).await.expect("left");
-            let made = alice
-                .groups()
-                .create_group(alice.asks(request))
-                .await
-                .expect("made")
-                .into_inner();
-            made.group.expect("a group").group_id
+            let left = insist(async || bob.memberships().leave_group(bob.asks(going.clone())).await).await;
+            left.expect("left");
+            let made = insist(async || alice.groups().create_group(alice.asks(request.clone())).await).await;
+            made.expect("made").into_inner().group.expect("a group").group_id
         }));
     }
     let mut ids = std::collections::HashSet::new();

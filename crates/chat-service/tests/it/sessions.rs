@@ -11,7 +11,7 @@ use tidings_proto_common::v1::{ChatKind, ErrorReason};
 use tidings_proto_message::v1::audience_change::Kind;
 use tonic::Status;
 
-use crate::world::{Actor, MEMBER, OWNER, World, reason, wrong_fields};
+use crate::world::{Actor, MEMBER, OWNER, World, insist, reason, wrong_fields};
 
 async fn get(actor: &Actor, chat_id: &str) -> Result<ChatSession, Status> {
     let request = GetChatSessionRequest {
@@ -113,8 +113,18 @@ async fn numbers_have_no_holes_also_when_many_begin_at_once() {
     let [alice, assistant] = [world.user().await, world.bot().await];
     let calls: Vec<_> = (0..30)
         .map(|_| {
-            let (alice, assistant) = (alice.clone(), assistant.clone());
-            tokio::spawn(async move { alice.session(&assistant).await.expect("begun").session_number })
+            let alice = alice.clone();
+            let request = CreateChatSessionRequest {
+                assistant_user_id: assistant.id.clone(),
+                request_id: alice.request_id(),
+                ..CreateChatSessionRequest::default()
+            };
+            tokio::spawn(async move {
+                let begun =
+                    insist(async || alice.sessions().create_chat_session(alice.asks(request.clone())).await).await;
+                let session = begun.expect("begun").into_inner().session;
+                session.expect("a session").session_number
+            })
         })
         .collect();
     let mut numbers = HashSet::new();

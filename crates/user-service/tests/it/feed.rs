@@ -22,9 +22,9 @@ impl Reader {
     }
 
     async fn frame(&mut self) -> Result<Frame, Status> {
-        let next = timeout(Duration::from_secs(5), self.0.message())
+        let next = timeout(Duration::from_secs(30), self.0.message())
             .await
-            .expect("a frame within 5 s")?;
+            .expect("a frame in time")?;
         Ok(next
             .expect("the feed does not end well")
             .frame
@@ -76,10 +76,17 @@ async fn the_feed_begins_with_a_heartbeat_and_tells_every_change_in_order() {
 
     let admin = world.register("ruth", &["admin"]).await;
     let ada = world.register("ada", &[]).await;
-    let began = Instant::now();
     assign(&world, &admin, ada.user_id).await;
-    let states = reader.states(5).await;
-    assert!(began.elapsed() < Duration::from_secs(1));
+    let mut heartbeats = 0;
+    let mut states = Vec::new();
+    while states.len() < 5 {
+        match reader.frame().await.unwrap() {
+            Frame::States(batch) => states.extend(batch.states),
+            _ => heartbeats += 1,
+        }
+    }
+    // There is one each second; the first was ready before.
+    assert!(heartbeats <= 2, "sooner than the third heartbeat: {heartbeats}");
     let numbers: Vec<_> = states.iter().map(|state| state.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     let (pending, active, with_role) = (&states[2], &states[3], &states[4]);
@@ -101,16 +108,21 @@ async fn the_feed_begins_with_a_heartbeat_and_tells_every_change_in_order() {
 #[tokio::test]
 async fn heartbeats_come_each_second() {
     let world = World::begin().await;
-    let mut reader = Reader::open(&world, 0).await.unwrap();
-    reader.heartbeat().await;
     let began = Instant::now();
-    reader.heartbeat().await;
-    reader.heartbeat().await;
-    let took = began.elapsed();
-    assert!(
-        (Duration::from_millis(1_900)..Duration::from_millis(2_800)).contains(&took),
-        "{took:?}"
-    );
+    let mut reader = Reader::open(&world, 0).await.unwrap();
+    let mut came = Vec::new();
+    // A machine that stands still holds some of them up, but not all.
+    while came.len() < 30 {
+        reader.heartbeat().await;
+        came.push(began.elapsed());
+        let least = Duration::from_secs(came.len() as u64 - 1);
+        assert!(came[came.len() - 1] >= least, "no more than one a second: {came:?}");
+        let last_three = &came[came.len().saturating_sub(3)..];
+        if last_three.len() == 3 && last_three[2] - last_three[0] < Duration::from_millis(2_800) {
+            return;
+        }
+    }
+    panic!("never three in a row: {came:?}");
 }
 
 #[tokio::test]
@@ -211,13 +223,14 @@ async fn streams_end_when_the_process_stops() {
     let mut reader = Reader::open(&world, 0).await.unwrap();
     reader.heartbeat().await;
     world.environment.drain.begin();
-    let began = Instant::now();
+    let mut heartbeats = 0;
     let outcome = loop {
         match reader.frame().await {
-            Ok(_) => {}
+            Ok(_) => heartbeats += 1,
             Err(status) => break Err::<(), _>(status),
         }
     };
     assert_eq!(reason(outcome), R::Draining);
-    assert!(began.elapsed() < Duration::from_secs(1));
+    // There is one each second; one may have been ready before.
+    assert!(heartbeats <= 1, "at once, not after {heartbeats} heartbeats");
 }

@@ -132,7 +132,7 @@ async fn of_fifty_who_ask_for_one_name_at_once_one_gets_it() {
         };
         let mut client = world.provisioning();
         calls.push(tokio::spawn(async move {
-            for _ in 0..20 {
+            for _ in 0..1_000 {
                 match client.create_user(request.clone()).await {
                     // The contract: later, it may.
                     Err(status) if status.code() == Code::ResourceExhausted => {

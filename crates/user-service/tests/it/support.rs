@@ -7,7 +7,7 @@ use jsonwebtoken::EncodingKey;
 use tidings_authn::{
     AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
 };
-use tidings_db::{Pool, Schema, testing::Database};
+use tidings_db::{Pool, Schema, Settings, testing::Database};
 use tidings_ids::{LoginSessionId, RoleId, Source, UserId};
 use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
@@ -25,12 +25,16 @@ use tonic_types::StatusExt as _;
 
 pub use tidings_testkit::refusal as reason;
 
+/// Longer than a piece of background work rests after it has failed once, which is a minute.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// The service and its surroundings.
 pub struct World {
     pub source: Source,
     pub environment: Environment,
     pub service: tidings_user_service::Service,
-    database: Database,
+    _database: Database,
+    inspection: Pool,
     key: EncodingKey,
     secret: SuiteSecret,
     slot: Slot,
@@ -78,7 +82,7 @@ impl World {
         };
         let service = tidings_authn::Service::User;
         let environment = Environment::new(service, secret.clone(), verifier, source.clone(), Drain::new(), limits);
-        let pool = database.pool_as(Schema::Users);
+        let [pool, inspection] = [Some(Schema::Users), None].map(|schema| patient(&database, schema));
         let service = tidings_user_service::build(&environment, config, pool).expect("every RPC has a policy");
         let slot = Slot::new();
         slot.fill(service.stack.clone());
@@ -86,7 +90,8 @@ impl World {
             source,
             environment,
             service,
-            database,
+            _database: database,
+            inspection,
             key,
             secret,
             slot,
@@ -95,7 +100,7 @@ impl World {
 
     /// To arrange and to inspect what no RPC shows.
     pub fn pool(&self) -> Pool {
-        self.database.pool()
+        self.inspection.clone()
     }
 
     fn peer(&self, caller: tidings_authn::Service) -> Peer {
@@ -270,7 +275,30 @@ pub fn detail<T: std::fmt::Debug>(outcome: &Result<T, Status>, key: &str) -> Str
         .unwrap_or_else(|| panic!("{status:?} has no {key}"))
 }
 
-/// Waits for a condition, for ten seconds at the most.
+/// A pool whose statements and locks may take longer than those of a deployment, on a machine that is busy with other tests.
+fn patient(database: &Database, schema: Option<Schema>) -> Pool {
+    let settings = Settings {
+        schema,
+        statement_timeout: LIMIT,
+        lock_timeout: LIMIT,
+        idle_in_transaction_session_timeout: LIMIT,
+        ..database.settings()
+    };
+    tidings_db::connect(&settings, &Source::system()).expect("the URL has been used before")
+}
+
+/// Waits for a condition.
 pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
-    tidings_testkit::until(what, Duration::from_secs(10), condition).await;
+    tidings_testkit::until(what, LIMIT, condition).await;
+}
+
+/// Makes a call, again and again while it is refused with the advice to come back later, as the contract has clients do: more of them
+/// at once than there are connections may have to.
+pub async fn insist<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -> F) -> Result<T, Status> {
+    tidings_testkit::until_some("an answer for good", LIMIT, || async {
+        let outcome = call().await;
+        let later = |status: &Status| status.get_error_details().retry_info().is_some();
+        (!outcome.as_ref().is_err_and(later)).then_some(outcome)
+    })
+    .await
 }

@@ -22,7 +22,7 @@ async fn list(world: &World, caller: &Actor) -> Vec<AuditEvent> {
 
 /// The entries that follow `before`, once there are so many.
 async fn after(world: &World, caller: &Actor, before: usize, count: usize) -> Vec<AuditEvent> {
-    let sealed = tidings_testkit::until_some("the sealed entries", Duration::from_secs(20), async || {
+    let sealed = tidings_testkit::until_some("the sealed entries", Duration::from_secs(60), async || {
         let events = list(world, caller).await;
         (events.len() >= before + count).then_some(events)
     });

@@ -53,7 +53,7 @@ async fn one_changes_ones_own_name_and_the_feed_tells_it() {
     );
     assert_eq!(reason(who_is(&world, &ada, "ada").await), R::NotFound);
     let told = loop {
-        let frame = tokio::time::timeout(Duration::from_secs(5), feed.message()).await;
+        let frame = tokio::time::timeout(Duration::from_secs(30), feed.message()).await;
         if let Some(Frame::States(mut batch)) = frame.expect("in time").unwrap().expect("a frame").frame {
             break batch.states.pop().expect("an entry");
         }

@@ -13,7 +13,7 @@ use tidings_authn::{
     AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
 };
 use tidings_chat_service::{Config, MIGRATIONS};
-use tidings_db::{Pool, Schema, testing::Database};
+use tidings_db::{Pool, Schema, Settings, testing::Database};
 use tidings_ids::{Source, UserId};
 use tidings_proto_common::v1::{ChatRole, Permission};
 use tidings_proto_message::v1::membership_log_service_server::MembershipLogServiceServer;
@@ -21,6 +21,8 @@ use tidings_proto_user::v1::{
     user_service_server::UserServiceServer, user_state_service_server::UserStateServiceServer,
 };
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use tidings_testkit::keep_trusted;
 pub use tidings_testkit::{refusal as reason, wrong_fields};
@@ -34,6 +36,9 @@ pub const MEMBER: ChatRole = ChatRole::Member;
 pub const ADMIN: ChatRole = ChatRole::Admin;
 pub const OWNER: ChatRole = ChatRole::Owner;
 
+/// Nothing here takes longer on a machine that also compiles.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// The service and its surroundings.
 pub struct World {
     pub users: FakeUsers,
@@ -41,6 +46,7 @@ pub struct World {
     pub feed: FakeFeed,
     pub source: Source,
     database: Database,
+    inspection: Pool,
     key: EncodingKey,
     secret: SuiteSecret,
     verifier: Arc<Verifier>,
@@ -74,12 +80,14 @@ impl World {
             key_id: "test".to_owned(),
             bytes: public,
         }]);
+        let database = Database::create(&[MIGRATIONS]).await;
         let mut world = Self {
+            inspection: patient(&database, None),
+            database,
             users: FakeUsers::default(),
             log: FakeLog::default(),
             feed: FakeFeed::default(),
             source,
-            database: Database::create(&[MIGRATIONS]).await,
             key: EncodingKey::from_ed_der(pair.to_pkcs8v1().expect("a key").as_ref()),
             secret: SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough"),
             verifier,
@@ -126,7 +134,7 @@ impl World {
             app.descriptors(tidings_proto_message::FILE_DESCRIPTOR_SET)
                 .add(MembershipLogServiceServer::new(self.log.clone()))
         });
-        let pool = self.database.pool_as(Schema::Chats);
+        let pool = patient(&self.database, Some(Schema::Chats));
         tidings_chat_service::build(&environment, self.config.clone(), pool, user, message)
             .expect("every RPC has a policy")
     }
@@ -162,7 +170,7 @@ impl World {
 
     /// To arrange and to inspect what no RPC shows.
     pub fn pool(&self) -> Pool {
-        self.database.pool()
+        self.inspection.clone()
     }
 
     /// A user with all that members of the deployment may do.
@@ -278,7 +286,32 @@ impl Drop for World {
     }
 }
 
-/// Waits for a condition, for ten seconds at the most.
+/// A pool whose statements and locks may take longer than those of a deployment: a test that holds a lock is busy meanwhile.
+fn patient(database: &Database, schema: Option<Schema>) -> Pool {
+    let settings = Settings {
+        schema,
+        statement_timeout: LIMIT,
+        lock_timeout: LIMIT,
+        idle_in_transaction_session_timeout: LIMIT,
+        ..database.settings()
+    };
+    tidings_db::connect(&settings, &Source::system()).expect("the URL has been used before")
+}
+
+/// Waits for a condition.
 pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    tidings_testkit::until(what, Duration::from_secs(10), condition).await;
+    tidings_testkit::until(what, LIMIT, condition).await;
+}
+
+/// Makes a call that can be repeated, as the contract has clients do: again and again while it is refused with the advice to come back
+/// later, or had no time. More of them at once than there are connections may have to.
+pub async fn insist<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -> F) -> Result<T, Status> {
+    tidings_testkit::until_some("an answer for good", 2 * LIMIT, || async {
+        let outcome = call().await;
+        let later = |status: &Status| {
+            status.get_error_details().retry_info().is_some() || status.code() == Code::DeadlineExceeded
+        };
+        (!outcome.as_ref().is_err_and(later)).then_some(outcome)
+    })
+    .await
 }

@@ -87,7 +87,7 @@ fn only_deleted(whom: &Actor) -> User {
     }
 }
 
-/// Does the service's housekeeping until the condition holds, for ten seconds at the most.
+/// Does the service's housekeeping until the condition holds.
 async fn after_housekeeping(world: &World, condition: impl AsyncFn() -> bool) {
     for work in world.service.background() {
         world.environment.drain.spawn(work);
