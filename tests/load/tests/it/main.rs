@@ -16,7 +16,7 @@ use tidings_load::{
 
 const LOGS: usize = 3;
 const MESSAGES: usize = 300;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A generated file, and a server.
 struct Stage {
