@@ -170,12 +170,7 @@ async fn a_notice_goes_where_mail_went_when_it_happened_however_late() {
         .execute(&world.pool)
         .await
         .expect("moved");
-    eventually("the notice was tried", async || {
-        let tried = "select count(*) from auth.mails where attempts > 0";
-        let tried: i64 = sqlx::query_scalar(tried).fetch_one(&world.pool).await.expect("read");
-        tried == 1
-    })
-    .await;
+    world.mails_pause(1).await;
     std::fs::create_dir(&folder).expect("made again");
     world.source.advance(Duration::from_secs(3_600));
     assert_eq!(world.told(ADA).await, ["Your password was changed"]);

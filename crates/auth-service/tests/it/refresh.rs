@@ -118,7 +118,7 @@ async fn a_stolen_token_ends_the_login_session_whoever_is_first() {
 }
 
 /// The thief first, then the owner first, each on a node of its own: both end with the family over, and with its access tokens
-/// refused everywhere within a second. Asking again for a lost answer does not.
+/// refused everywhere soon after. Asking again for a lost answer does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_token_ends_the_family_on_every_node_and_a_lost_answer_does_not() {
     let world = World::open().await;
@@ -141,13 +141,11 @@ async fn a_stolen_token_ends_the_family_on_every_node_and_a_lost_answer_does_not
             refusal(second.refresh(&stolen.refresh_token, &second.request_id()).await),
             "REFRESH_TOKEN_REUSED"
         );
-        let begun = tokio::time::Instant::now();
         for node in [&world, &other] {
             for token in [&stolen.access_token, &pair.access_token] {
-                eventually("the node refuses", async || node.verifier.verify(token).is_err()).await;
+                node.refuses_ended(token).await;
             }
         }
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         for node in [&world, &other] {
             assert_eq!(
                 refusal(node.refresh(&pair.refresh_token, "").await),

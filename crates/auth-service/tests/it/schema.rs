@@ -38,5 +38,8 @@ async fn a_purge_takes_however_many_rows_there_are() {
     .await
     .expect("stored");
     world.service.upkeep_once().await.expect("purged");
-    assert_eq!(world.count("mail_quotas").await, 0);
+    // What the service's own round has begun to delete meanwhile is locked, and left to it.
+    let left = "select count(*) from (select from auth.mail_quotas for update skip locked) as left_over";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&world.pool).await.expect("counted");
+    assert_eq!(left, 0);
 }

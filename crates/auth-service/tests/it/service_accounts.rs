@@ -5,17 +5,16 @@ use tidings_proto_auth::v1::{
 };
 use tidings_proto_common::v1::Permission;
 use tidings_proto_user::v1::UserStatus;
-use tidings_rpc::Peer;
 use tonic::Status;
 
 use crate::{
     user::UNKNOWN_ROLE,
-    world::{World, bearing, eventually, refusal},
+    world::{Client, World, bearing, eventually, refusal},
 };
 
 impl World {
-    pub fn service_accounts(&self) -> ServiceAccountServiceClient<Peer> {
-        ServiceAccountServiceClient::new(self.peer(tidings_authn::Service::Gateway))
+    pub fn service_accounts(&self) -> ServiceAccountServiceClient<Client> {
+        ServiceAccountServiceClient::new(self.client())
     }
 
     /// Somebody who manages service accounts, and holds some permissions besides.

@@ -60,6 +60,10 @@ async fn a_suspension_ends_all_login_sessions_and_tells_those_who_verify() {
         .await;
     }
     assert_eq!(world.count("revocations").await, 2);
+    eventually("the token is refused", async || {
+        world.verifier.verify(&laptop.access_token).is_err()
+    })
+    .await;
     let revoked = world.logout(&laptop.access_token).await;
     assert_eq!(
         refusal(revoked),

@@ -104,7 +104,8 @@ async fn of_many_guesses_at_once_no_more_are_looked_at_than_of_as_many_in_a_row(
 async fn a_program_that_logs_in_many_times_at_once_is_no_guesser() {
     let world = standard().await;
     world.register("ada").await.expect("registered");
-    let logins = (0..12).map(|_| world.login_from(HOME, "ada", PASSWORD, ""));
+    // More than are looked at in a row, and few enough for the two seconds that one waits for another.
+    let logins = (0..7).map(|_| world.login_from(HOME, "ada", PASSWORD, ""));
     for outcome in futures_util::future::join_all(logins).await {
         outcome.expect("each is right");
     }
@@ -397,7 +398,9 @@ async fn no_more_rows_are_kept_than_the_bound() {
         assert_eq!(refusal(guess), "CREDENTIALS_INVALID");
     }
     world.service.upkeep_once().await.expect("purged");
-    assert_eq!(world.count("throttles").await, 200_000);
+    // Two rounds at once, of which the service's own may be one, each delete what is too much.
+    let kept = world.count("throttles").await;
+    assert!((199_900..=200_000).contains(&kept), "{kept} are kept");
     let guess = world.login_from(HOME, "ada", WRONG, "").await;
     assert_eq!(refusal(guess), "RATE_LIMITED", "however many names others make up");
     let high: i64 = sqlx::query_scalar("select count(*) from auth.throttles where streak = 9")

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tidings_auth_service::{Config, CrashPoints, MIGRATIONS, MailTransport, Registration, Service, Step};
-use tidings_authn::{Revocations, Service as Name, ServiceIdentity, SuiteSecret, Verifier, feeds};
+use tidings_authn::{Refusal, Revocations, Service as Name, ServiceIdentity, SuiteSecret, Verifier, feeds};
 use tidings_db::{Pool, Schema, testing::Database};
 use tidings_ids::{Source, kind};
 use tidings_proto_auth::v1::{
@@ -17,12 +17,18 @@ use tidings_proto_user::v1::{
     provisioning_service_server::ProvisioningServiceServer, user_state_service_server::UserStateServiceServer,
 };
 use tidings_rpc::{App, Drain, Environment, Limits, Peer, Slot, Stack};
-use tonic::{Request, Status};
+use tonic::{Request, Status, service::interceptor::InterceptedService};
 use tonic_types::StatusExt as _;
 
 use crate::user::FakeUsers;
 
 pub const PASSWORD: &str = "correct horse battery";
+
+/// How long a test waits for what should come soon: a machine may have other things to do.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A way to auth whose calls may take as long as calls may.
+pub type Client = InterceptedService<Peer, fn(Request<()>) -> Result<Request<()>, Status>>;
 
 pub struct World {
     pub source: Source,
@@ -51,7 +57,8 @@ impl World {
 
     pub async fn with(configure: impl FnOnce(Config) -> Config) -> Self {
         let database = Arc::new(Database::create(&[MIGRATIONS]).await);
-        Self::on(database, FakeUsers::default(), configure).await
+        let source = Source::stopped(u64::from_be_bytes(Source::system().random()));
+        Self::on(database, FakeUsers::default(), source, configure).await
     }
 
     /// A service in which whoever comes to the step dies there, until the switch is off.
@@ -70,18 +77,23 @@ impl World {
         (world, crash)
     }
 
-    /// Another node of the same deployment.
+    /// Another node of the same deployment, with the same clock.
     pub async fn second_node(&self) -> Self {
         self.second_node_with(|config| config).await
     }
 
     /// Another node of the same deployment, with other settings.
     pub async fn second_node_with(&self, configure: impl FnOnce(Config) -> Config) -> Self {
-        Self::on(Arc::clone(&self._database), self.users.clone(), configure).await
+        let (database, users) = (Arc::clone(&self._database), self.users.clone());
+        Self::on(database, users, self.source.clone(), configure).await
     }
 
-    async fn on(database: Arc<Database>, users: FakeUsers, configure: impl FnOnce(Config) -> Config) -> Self {
-        let source = Source::stopped(u64::from_be_bytes(Source::system().random()));
+    async fn on(
+        database: Arc<Database>,
+        users: FakeUsers,
+        source: Source,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Self {
         let secret = SuiteSecret::new("0c9f6ad2b1e84e7fa3d5c7b09d1e2f34a5b6c7d8").expect("long enough");
         let (verifier, drain) = (
             Arc::new(Verifier::new(Revocations::new(), source.clone())),
@@ -117,7 +129,7 @@ impl World {
         let user = Peer::local(Name::User, user_slot, Arc::clone(&env.identity));
         let pool = database.pool_as(Schema::Auth);
         let service = tidings_auth_service::build(&env, configure(config), pool.clone(), user).expect("built");
-        service.load_signing_keys().await.expect("keys");
+        eventually("the keys are read", async || service.load_signing_keys().await.is_ok()).await;
         for work in service.background() {
             drain.spawn(work);
         }
@@ -175,12 +187,20 @@ impl World {
         Peer::local(Name::Auth, self.slot.clone(), identity)
     }
 
-    pub fn auth(&self) -> AuthServiceClient<Peer> {
-        AuthServiceClient::new(self.peer(Name::Gateway))
+    /// The way to auth as the gateway, with time for each call.
+    pub fn client(&self) -> Client {
+        InterceptedService::new(self.peer(Name::Gateway), |mut request| {
+            request.set_timeout(LIMIT);
+            Ok(request)
+        })
     }
 
-    pub fn credentials(&self) -> CredentialServiceClient<Peer> {
-        CredentialServiceClient::new(self.peer(Name::Gateway))
+    pub fn auth(&self) -> AuthServiceClient<Client> {
+        AuthServiceClient::new(self.client())
+    }
+
+    pub fn credentials(&self) -> CredentialServiceClient<Client> {
+        CredentialServiceClient::new(self.client())
     }
 
     pub fn request_id(&self) -> String {
@@ -226,8 +246,8 @@ impl World {
         Ok(self.auth().login(from(request, address)).await?.into_inner())
     }
 
-    pub fn login_sessions(&self) -> LoginSessionServiceClient<Peer> {
-        LoginSessionServiceClient::new(self.peer(Name::Gateway))
+    pub fn login_sessions(&self) -> LoginSessionServiceClient<Client> {
+        LoginSessionServiceClient::new(self.client())
     }
 
     /// A user who holds these permissions, logged in.
@@ -277,6 +297,28 @@ impl World {
         };
         eventually("the tokens are mailed", async || bringing().len() >= count).await;
         token(bringing().last().expect("one at least"))
+    }
+
+    /// Waits until so many mails could not be sent at their first attempt and wait for the next: one that is only being tried
+    /// is leased for longer than the first pause. From then on the clock may be moved.
+    pub async fn mails_pause(&self, count: i64) {
+        let pause_end = self.source.now() + Duration::from_secs(60);
+        eventually("the mails were tried and put back", async || {
+            let pausing = "select count(*) from auth.mails where attempts = 1 and next_attempt_time < $1";
+            let pausing = sqlx::query_scalar::<_, i64>(pausing).bind(pause_end);
+            pausing.fetch_one(&self.pool).await.expect("counted") == count
+        })
+        .await;
+    }
+
+    /// Waits until this node has heard that the token's login session has ended: ten seconds at the worst (`reliability.md` G21).
+    pub async fn refuses_ended(&self, access_token: &str) {
+        let begun = tokio::time::Instant::now();
+        eventually("the node has heard of the end", async || {
+            matches!(self.verifier.verify(access_token), Err(Refusal::SessionRevoked))
+        })
+        .await;
+        assert!(begun.elapsed() < Revocations::TRUSTED_FOR, "{:?}", begun.elapsed());
     }
 
     /// How many rows a table of the service has.
@@ -345,9 +387,9 @@ pub fn bytes(status: &Status) -> (tonic::Code, String, Vec<u8>) {
     (status.code(), status.message().to_owned(), status.details().to_vec())
 }
 
-/// Waits until the condition holds, for ten seconds at the most.
+/// Waits until the condition holds, for a minute at the most.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(10);
+    let limit = tokio::time::Instant::now() + LIMIT;
     while !condition().await {
         assert!(tokio::time::Instant::now() < limit, "still not: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

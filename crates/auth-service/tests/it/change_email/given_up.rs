@@ -1,16 +1,14 @@
 //! A change of address that was proven, and is not done when the account gets a new password: whoever proved it may be the one whom
 //! the password was changed against.
 
-use std::sync::Arc;
-
 use tidings_auth_service::{Config, CrashPoints, Step};
 use tidings_proto_auth::v1::RequestEmailVerificationRequest;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{NEW, ada};
 use crate::{
     user::FakeUser,
-    world::{PASSWORD, World, eventually, refusal},
+    world::{PASSWORD, World, refusal},
 };
 
 const NEW_PASSWORD: &str = "another horse battery";
@@ -246,18 +244,17 @@ async fn an_address_that_somebody_asks_for_meanwhile_comes_back_all_the_same() {
     stopped.is_as_before(Way::Reset).await;
 }
 
-/// A world in which the first who comes to the step is held there: told when somebody is, and what lets them go on.
-async fn holding_at(step: Step) -> (World, Arc<Notify>, Arc<Notify>) {
-    let (held, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&held), Arc::clone(&go_on));
-    let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
+/// A world in which whoever comes to the step is held there, be it the upkeep: what is cancelled when somebody is, and what lets
+/// them go on when it is.
+async fn holding_at(step: Step) -> (World, CancellationToken, CancellationToken) {
+    let (held, go_on) = (CancellationToken::new(), CancellationToken::new());
+    let (tell, wait) = (held.clone(), go_on.clone());
     let points = CrashPoints::new(move |reached| {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
-        let holds = reached == step && first.swap(false, std::sync::atomic::Ordering::SeqCst);
+        let (tell, wait) = (tell.clone(), wait.clone());
         async move {
-            if holds {
-                tell.notify_one();
-                wait.notified().await;
+            if reached == step {
+                tell.cancel();
+                wait.cancelled().await;
             }
             false
         }
@@ -280,10 +277,11 @@ async fn a_proof_that_sleeps_and_wakes_after_a_reset_brings_nothing_back() {
             assert_eq!(refusal(outcome), "CREDENTIALS_INVALID", "{step:?}");
         };
         let reset = async {
-            held.notified().await;
+            held.cancelled().await;
             stopped.new_password(Way::Reset).await;
-            eventually("it is settled", async || stopped.state().await == "refused").await;
-            go_on.notify_one();
+            stopped.world.service.upkeep_once().await.expect("settled");
+            assert_eq!(stopped.state().await, "refused");
+            go_on.cancel();
         };
         tokio::join!(proof, reset);
         stopped.is_as_before(Way::Reset).await;

@@ -19,8 +19,9 @@ async fn an_app_counts_for_nothing_until_a_code_of_it_was_shown() {
     let first = App::of(&world.enrol(token).await.expect("enrolled"));
     let app = App::of(&world.enrol(token).await.expect("enrolled anew"));
     world.login("ada").await.expect("the password alone");
+    let taken = [-30, 0, 30].map(|seconds| app.code_in(&world, seconds));
     for code in [first.code(&world), app.wrong_code(&world)] {
-        if code != app.code(&world) {
+        if !taken.contains(&code) {
             assert_eq!(refusal(world.confirm(token, &code, "").await), "CREDENTIALS_INVALID");
         }
     }

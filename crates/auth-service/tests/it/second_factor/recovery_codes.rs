@@ -86,10 +86,7 @@ async fn recovery_codes_are_shown_once_to_who_proves_to_be_the_owner() {
         ..Default::default()
     };
     assert_eq!(refusal(world.generate_codes(token, both).await), "FIELD_INVALID");
-    for (password, code) in [("a wrong password", ""), ("", "000000"), ("", "12345")] {
-        if code == app.code(&world) {
-            continue;
-        }
+    for (password, code) in [("a wrong password", ""), ("", &*app.wrong_code(&world)), ("", "12345")] {
         let wrong = GenerateRecoveryCodesRequest {
             current_password: password.to_owned(),
             totp_code: code.to_owned(),
