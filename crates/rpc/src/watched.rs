@@ -313,7 +313,7 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_caller_has_so_much_at_once_and_others_have_theirs() {
         let (answers, source) = (Answers::new(), Source::seeded(1));
         let (greedy, modest) = (caller(&source), caller(&source));

@@ -22,16 +22,16 @@ use tower::ServiceExt as _;
 use crate::support::Port;
 
 /// Longer than anything takes here, and shorter than whatever else would end it.
-const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(20);
 
 const INFO: &str = "/tidings.gateway.v1.GatewayService/GetServerInfo";
 
-/// A port whose connections may be idle for this long, and that looks for them every 50 ms.
-async fn port(idle_max: Duration, connections_max: usize) -> Port {
+/// A port whose connections may be idle for this long, or for this long where places are short, which is looked for as often.
+async fn port(idle_max: Duration, idle_short: Duration, connections_max: usize) -> Port {
     let limits = PortLimits {
         connections_max,
         idle_max,
-        idle_short: Duration::from_millis(50),
+        idle_short,
         ..PortLimits::PUBLIC
     };
     Port::with(Limits::default(), limits).await
@@ -58,7 +58,8 @@ async fn ends(mut connection: TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_connection_without_calls_is_ended_and_one_with_a_call_is_not() {
-    let port = port(Duration::from_millis(100), 10_000).await;
+    // A connection that was just made has time enough for its first call, also where that takes long.
+    let port = port(Duration::from_secs(2), Duration::from_millis(50), 10_000).await;
     let mut client = HealthClient::new(port.channel().await);
     let watch = client.watch(HealthCheckRequest::default()).await.expect("watches");
     let mut watch = watch.into_inner();
@@ -70,7 +71,7 @@ async fn a_connection_without_calls_is_ended_and_one_with_a_call_is_not() {
 
 #[tokio::test]
 async fn a_connection_without_calls_stays_while_there_are_places() {
-    let port = port(Duration::from_secs(60), 100).await;
+    let port = port(Duration::from_secs(60), Duration::from_millis(50), 100).await;
     let mut few = Vec::new();
     for _ in 0..5 {
         few.push(used(&port).await);
@@ -87,7 +88,8 @@ async fn a_connection_without_calls_stays_while_there_are_places() {
 
 #[tokio::test]
 async fn who_holds_all_connections_and_calls_nothing_does_not_keep_others_out() {
-    let port = port(Duration::from_secs(60), 20).await;
+    // As above.
+    let port = port(Duration::from_secs(60), Duration::from_secs(2), 20).await;
     let mut all = Vec::new();
     for _ in 0..20 {
         all.push(used(&port).await);
@@ -119,7 +121,7 @@ fn call(path: &str) -> Request<Body> {
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_reset_and_its_connection_stands() {
     let port = Port::open(Limits {
-        untaken_after: Duration::from_millis(100),
+        untaken_after: Duration::from_secs(1),
         ..Limits::default()
     })
     .await;

@@ -31,9 +31,20 @@ pub struct Handle {
     pub begun: Arc<AtomicUsize>,
     /// Calls of `GetLimits` that have ended.
     pub ended: Arc<AtomicUsize>,
+    /// Calls of `GetLimits` that are over, whether they have ended or were dropped.
+    pub over: Arc<AtomicUsize>,
 }
 
 struct Fake(Handle);
+
+/// Counts when it is dropped.
+struct Over(Arc<AtomicUsize>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 #[tonic::async_trait]
 impl GatewayService for Fake {
@@ -46,6 +57,7 @@ impl GatewayService for Fake {
     }
 
     async fn get_limits(&self, _: Request<GetLimitsRequest>) -> Result<Response<GetLimitsResponse>, Status> {
+        let _over = Over(Arc::clone(&self.0.over));
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.go_on.notified().await;
         self.0.ended.fetch_add(1, Ordering::SeqCst);
@@ -114,14 +126,14 @@ impl Port {
     }
 }
 
-/// Waits for a condition, for ten seconds at the most.
+/// Waits for a condition, longer than anything takes on a busy machine.
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait)
+    tokio::time::timeout(Duration::from_secs(30), wait)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen in time"));
 }

@@ -24,7 +24,7 @@ use crate::support::{Handle, environment, stack};
 
 const NAME: &str = "chat.example.org";
 const DAY: Duration = Duration::from_secs(86_400);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(8);
 
 struct Public {
     authority: Authority,

@@ -15,8 +15,8 @@ use super::world::{World, assert_unreachable, client, greet, load, secret};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Whoever is no service is told so at once.
-const SOON: Duration = Duration::from_secs(5);
+/// Whoever is no service is told so at once: before a handshake is given up.
+const SOON: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn a_caller_without_a_certificate_is_refused() {
