@@ -6,15 +6,18 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Method, Request};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message as _;
 use tidings_proto_auth::v1::LoginRequest;
 use tidings_proto_message::v1::{After, StreamChangesRequest};
+use tidings_rpc::{Drain, deadline};
+use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
 
 use crate::{
     calls::{LOGIN, STREAM, SYNC, framed, frames, request},
-    world::{SHAPES, Settings, Shape, World},
+    world::{PATIENCE, SHAPES, Settings, Shape, World, pass},
 };
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
@@ -24,6 +27,11 @@ fn login(identifier: &str) -> LoginRequest {
         identifier: identifier.to_owned(),
         ..LoginRequest::default()
     }
+}
+
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.map(|info| info.reason).unwrap_or_default()
 }
 
 /// A request whose body begins and never ends.
@@ -40,9 +48,7 @@ async fn a_message_that_is_announced_too_large_is_refused_before_it_comes() {
         let world = World::new(shape).await;
         for begin in [b"\0\x00\x01\x00\x01", b"\0\x00\x40\x00\x00", b"\0\xff\xff\xff\xff"] {
             let call = world.send(endless(LOGIN, &[GRPC], begin));
-            let answer = tokio::time::timeout(Duration::from_secs(5), call)
-                .await
-                .expect("at once");
+            let answer = tokio::time::timeout(PATIENCE, call).await.expect("it is answered");
             assert_eq!(answer.outcome(), too_large, "{shape:?}");
         }
         let whole = world.grpc(LOGIN, &[], &login(&"a".repeat(70_000))).await;
@@ -64,9 +70,8 @@ async fn json_is_bounded_by_what_it_stands_for_and_by_itself() {
     assert_eq!(world.json(LOGIN, &of(&r"\ud83d\ude00".repeat(8_000))).await.http, 200);
     let json = [("content-type", "application/json"), ("content-length", "9999999")];
     let announced = endless(LOGIN, &json, b"{");
-    let answer = tokio::time::timeout(Duration::from_secs(5), world.send(announced))
-        .await
-        .expect("at once");
+    let answer = tokio::time::timeout(PATIENCE, world.send(announced)).await;
+    let answer = answer.expect("it is answered");
     assert_eq!(answer.refusal(), refusal);
     // Other RPCs take more.
     let chats = r#"{"chatId":"0191e7a0-0000-7000-8000-000000000000","position":"1"}"#;
@@ -77,12 +82,13 @@ async fn json_is_bounded_by_what_it_stands_for_and_by_itself() {
 
 #[tokio::test]
 async fn a_request_that_does_not_come_is_not_waited_for() {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    // Less than what a request has whose caller says nothing.
+    const SOON: Duration = Duration::from_secs(8);
     for shape in SHAPES {
         let world = World::new(shape).await;
         for begin in [&b""[..], b"\0\0\0\0\x09\x0a"] {
             let call = world.send(endless(LOGIN, &[GRPC, ("grpc-timeout", "200m")], begin));
-            let answer = tokio::time::timeout(PATIENCE, call).await.expect("in time");
+            let answer = tokio::time::timeout(SOON, call).await.expect("in time");
             assert_eq!(
                 answer.outcome(),
                 (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()),
@@ -91,7 +97,7 @@ async fn a_request_that_does_not_come_is_not_waited_for() {
         }
         let json = [("content-type", "application/json"), ("connect-timeout-ms", "200")];
         let call = world.send(endless(LOGIN, &json, b"{"));
-        let answer = tokio::time::timeout(PATIENCE, call).await.expect("in time");
+        let answer = tokio::time::timeout(SOON, call).await.expect("in time");
         assert_eq!(
             answer.refusal(),
             (504, "deadline_exceeded".to_owned(), "DEADLINE_EXCEEDED".to_owned())
@@ -99,14 +105,14 @@ async fn a_request_that_does_not_come_is_not_waited_for() {
     }
 }
 
-#[tokio::test]
+/// No connection is made, so the clock goes on by itself to what is waited for.
+#[tokio::test(start_paused = true)]
 async fn without_a_deadline_of_the_caller_ours_holds() {
     let world = World::new(Shape::Remote).await;
-    let call = world.send(endless(LOGIN, &[GRPC], b""));
-    let answer = tokio::time::timeout(Duration::from_secs(15), call)
-        .await
-        .expect("in time");
+    let begun = Instant::now();
+    let answer = world.send(endless(LOGIN, &[GRPC], b"")).await;
     assert_eq!(answer.outcome().0, Code::DeadlineExceeded);
+    assert_eq!(begun.elapsed().as_secs(), deadline::DEFAULT.as_secs());
 }
 
 #[tokio::test]
@@ -199,14 +205,10 @@ async fn a_request_that_comes_late_has_less_time() {
         let late = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "30S")], "").map(|_| body);
         let call = tokio::spawn(tower::ServiceExt::oneshot(world.gateway.clone(), late));
         asked.await.expect("the request is waited for");
-        tokio::time::pause();
-        tokio::time::advance(TAKEN).await;
-        tokio::time::resume();
+        pass(TAKEN).await;
         let message = framed(0, &login("a").encode_to_vec());
         sender.send(message.into()).expect("it is waited for");
-        let answer = tokio::time::timeout(Duration::from_secs(10), call)
-            .await
-            .expect("in time");
+        let answer = tokio::time::timeout(PATIENCE, call).await.expect("in time");
         assert_eq!(answer.expect("joins").expect("never an error").status(), 200);
         let left = world.seen.take().time_left;
         assert!(left <= Duration::from_secs(30) - TAKEN, "{left:?}");
@@ -222,13 +224,25 @@ async fn a_stream_ends_at_the_deadline_that_its_caller_named() {
             log_id: "open".to_owned(),
             ..After::default()
         });
-        let headers = [("authorization", bearer.as_str()), ("grpc-timeout", "300m")];
-        let answer = world.grpc(STREAM, &headers, &StreamChangesRequest { after }).await;
-        assert_eq!(frames(&answer.body).len(), 2);
+        let headers = [GRPC, ("authorization", bearer.as_str()), ("grpc-timeout", "60S")];
+        let open = framed(0, &StreamChangesRequest { after }.encode_to_vec());
+        let stream = world.open(request(Method::POST, STREAM, &headers, open)).await;
+        let mut stream = stream.into_body();
+        let mut came = Vec::new();
+        while frames(&came).len() < 2 {
+            let frame = tokio::time::timeout(PATIENCE, stream.frame()).await;
+            let frame = frame.expect("in time").expect("it goes on").expect("well");
+            came.extend(frame.into_data().expect("no end"));
+        }
+        pass(Duration::from_secs(60)).await;
+        let rest = tokio::time::timeout(PATIENCE, stream.collect()).await;
+        let rest = rest.expect("it is ended").expect("well");
+        let end = Status::from_header_map(rest.trailers().expect("trailers")).expect("a status");
         assert_eq!(
-            answer.outcome(),
+            (end.code(), reason(&end)),
             (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned())
         );
+        assert!(rest.to_bytes().is_empty(), "nothing else came");
     }
 }
 
@@ -241,13 +255,14 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
     for _ in 0..2 {
         let gateway = world.gateway.clone();
         let body = framed(0, &login("slow").encode_to_vec());
-        let call = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "3S")], body);
+        let call = request(Method::POST, LOGIN, &[GRPC, ("grpc-timeout", "60S")], body);
         slow.push(tokio::spawn(tower::ServiceExt::oneshot(gateway, call)));
         world.until_called().await;
     }
     let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
     assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome(), overloaded);
     assert_eq!(world.json(LOGIN, "{}").await.refusal().2, "OVERLOADED");
+    pass(Duration::from_secs(60)).await;
     for call in slow {
         drop(call.await.expect("joins"));
     }
@@ -256,7 +271,7 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), answered)
+    tokio::time::timeout(PATIENCE, answered)
         .await
         .expect("there is a place again");
 }
@@ -299,11 +314,8 @@ async fn when_the_process_stops_streams_are_ended_and_calls_refused() {
     let stream = world.open(open).await;
     world.drain.begin();
     assert_eq!(world.grpc(LOGIN, &[], &login("a")).await.outcome().1, "DRAINING");
-    let rest = http_body_util::BodyExt::collect(stream.into_body());
-    let rest = tokio::time::timeout(Duration::from_secs(8), rest)
-        .await
-        .expect("it is ended")
-        .expect("well");
+    let rest = tokio::time::timeout(Drain::GRACE, stream.into_body().collect()).await;
+    let rest = rest.expect("it is ended").expect("well");
     let last = frames(&rest.to_bytes()).pop().expect("an end");
     assert!(String::from_utf8_lossy(&last.1).contains("DRAINING"));
 }
