@@ -20,7 +20,7 @@ use tidings_server::{
 };
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder below one that the server's account may enter.
 fn folder() -> (TempDir, PathBuf) {

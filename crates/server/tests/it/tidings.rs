@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// Longer than any start takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A data folder below one that Postgres' account may enter.
 pub fn folder() -> (TempDir, PathBuf) {
