@@ -7,7 +7,7 @@ use jsonwebtoken::EncodingKey;
 use tidings_authn::{
     AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
 };
-use tidings_db::{Pool, Schema, Settings, testing::Database};
+use tidings_db::{Pool, Schema, testing::Database};
 use tidings_ids::{LoginSessionId, RoleId, Source, UserId};
 use tidings_proto_common::v1::{ErrorReason, Permission};
 use tidings_proto_user::v1::{
@@ -82,7 +82,7 @@ impl World {
         };
         let service = tidings_authn::Service::User;
         let environment = Environment::new(service, secret.clone(), verifier, source.clone(), Drain::new(), limits);
-        let [pool, inspection] = [Some(Schema::Users), None].map(|schema| patient(&database, schema));
+        let (pool, inspection) = (database.pool_as(Schema::Users), database.pool());
         let service = tidings_user_service::build(&environment, config, pool).expect("every RPC has a policy");
         let slot = Slot::new();
         slot.fill(service.stack.clone());
@@ -273,18 +273,6 @@ pub fn detail<T: std::fmt::Debug>(outcome: &Result<T, Status>, key: &str) -> Str
         .get(key)
         .cloned()
         .unwrap_or_else(|| panic!("{status:?} has no {key}"))
-}
-
-/// A pool whose statements and locks may take longer than those of a deployment, on a machine that is busy with other tests.
-fn patient(database: &Database, schema: Option<Schema>) -> Pool {
-    let settings = Settings {
-        schema,
-        statement_timeout: LIMIT,
-        lock_timeout: LIMIT,
-        idle_in_transaction_session_timeout: LIMIT,
-        ..database.settings()
-    };
-    tidings_db::connect(&settings, &Source::system()).expect("the URL has been used before")
 }
 
 /// Waits for a condition.

@@ -13,7 +13,7 @@ use tidings_authn::{
     AUDIENCE, Claims, ISSUER, LIFETIME, PublicKey, Revocations, ServiceIdentity, SuiteSecret, Verifier,
 };
 use tidings_chat_service::{Config, MIGRATIONS};
-use tidings_db::{Pool, Schema, Settings, testing::Database};
+use tidings_db::{Pool, Schema, testing::Database};
 use tidings_ids::{Source, UserId};
 use tidings_proto_common::v1::{ChatRole, Permission};
 use tidings_proto_message::v1::membership_log_service_server::MembershipLogServiceServer;
@@ -82,7 +82,7 @@ impl World {
         }]);
         let database = Database::create(&[MIGRATIONS]).await;
         let mut world = Self {
-            inspection: patient(&database, None),
+            inspection: database.pool(),
             database,
             users: FakeUsers::default(),
             log: FakeLog::default(),
@@ -134,7 +134,7 @@ impl World {
             app.descriptors(tidings_proto_message::FILE_DESCRIPTOR_SET)
                 .add(MembershipLogServiceServer::new(self.log.clone()))
         });
-        let pool = patient(&self.database, Some(Schema::Chats));
+        let pool = self.database.pool_as(Schema::Chats);
         tidings_chat_service::build(&environment, self.config.clone(), pool, user, message)
             .expect("every RPC has a policy")
     }
@@ -284,18 +284,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.drain.begin();
     }
-}
-
-/// A pool whose statements and locks may take longer than those of a deployment: a test that holds a lock is busy meanwhile.
-fn patient(database: &Database, schema: Option<Schema>) -> Pool {
-    let settings = Settings {
-        schema,
-        statement_timeout: LIMIT,
-        lock_timeout: LIMIT,
-        idle_in_transaction_session_timeout: LIMIT,
-        ..database.settings()
-    };
-    tidings_db::connect(&settings, &Source::system()).expect("the URL has been used before")
 }
 
 /// Waits for a condition.
