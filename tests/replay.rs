@@ -17,7 +17,7 @@ const CONVERSATION: &str = "../shared/data/ubuntu-irc/messages.jsonl.gz";
 const LOGS: &str = "2";
 
 /// A thousand messages a log and a hundred people, each with two password hashes.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What a replay stores. Logins come on top, each time anew.
 const TABLES: [&str; 9] = [

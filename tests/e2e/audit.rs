@@ -40,7 +40,7 @@ const SEEN_ELSEWHERE: [(&str, &str); 4] = [
 ];
 
 /// Denied calls are written down on their own, soon after they were answered.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The calls that were made, by their traces.
 #[derive(Debug, Default)]

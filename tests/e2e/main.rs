@@ -15,6 +15,7 @@ mod matrix;
 mod programs;
 mod protocols;
 mod removal;
+mod rest;
 mod revocation;
 mod tokens;
 mod tour;

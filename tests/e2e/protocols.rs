@@ -21,7 +21,7 @@ use crate::attacks::path;
 pub const LOGIN: &str = "tidings.auth.v1.AuthService.Login";
 
 /// Nothing here takes longer on a machine that also compiles.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A protocol of the public port, in which unary RPCs can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

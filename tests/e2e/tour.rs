@@ -6,7 +6,7 @@ use tidings_testkit::{Shape, Suite};
 use tokio::process::Command;
 
 /// The tour waits for a mail and takes seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The commands of the README's section with this title, in their order.
 fn commands(readme: &str, title: &str) -> String {

@@ -29,7 +29,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The processes of a server that was killed are gone as soon as the kernel has seen to it.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
+const KILL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A data folder with an address, and `tidings dev` on both while it runs.
 #[derive(Debug)]

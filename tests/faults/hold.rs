@@ -7,7 +7,14 @@ use tidings_db::{Pool, Settings, connect_dedicated};
 use tidings_testkit::until_some;
 
 /// A call that needs a table which is held is found waiting for it within this.
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a service allows a lock is too little for who holds one, on a machine that is busy.
+const LONG: &[(&str, &str)] = &[
+    ("statement_timeout", "60s"),
+    ("lock_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "120s"),
+];
 
 /// Tables that nobody else can write to, nor lock a row of, until this is let go. They can be read.
 #[derive(Debug)]
@@ -29,7 +36,7 @@ pub struct Waiting {
 impl Hold {
     /// Takes these tables.
     pub async fn take(settings: &Settings, tables: &[String]) -> Self {
-        let mut connection = connect_dedicated(settings, &[]).await.expect("a connection");
+        let mut connection = connect_dedicated(settings, LONG).await.expect("a connection");
         let lock = format!("begin; lock table {} in exclusive mode", tables.join(", "));
         sqlx::raw_sql(AssertSqlSafe(lock))
             .execute(&mut connection)

@@ -28,6 +28,8 @@ mod hold;
 mod kill;
 #[path = "../replay.rs"]
 mod replay;
+#[path = "../e2e/rest.rs"]
+mod rest;
 #[path = "../e2e/matrix/rows/mod.rs"]
 mod rows;
 #[path = "../e2e/matrix/scene.rs"]

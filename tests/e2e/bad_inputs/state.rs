@@ -1,7 +1,11 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Row as _};
 use tidings_db::Pool;
+use tidings_testkit::until_some;
+
+use crate::rest::somebody_works;
 
 /// Tables that change by themselves, or by a refused call with good reason.
 const RESTLESS: [&str; 4] = [
@@ -12,8 +16,8 @@ const RESTLESS: [&str; 4] = [
     "chats.user_feed",
 ];
 
-/// The suite is at rest within so many looks.
-const LOOKS_MAX: usize = 200;
+/// The suite is at rest within this.
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is stored: of each table how many rows, and a sum over them.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,17 +48,18 @@ impl State {
         Self(tables)
     }
 
-    /// The same once two looks have found the same: what follows from the scene comes by and by.
+    /// The same once nobody works and two looks have found the same: what follows from the scene comes by and by.
     pub async fn at_rest(pool: &Pool) -> Self {
-        let mut last = Self::of(pool).await;
-        for _ in 0..LOOKS_MAX {
+        let last = Mutex::new(None);
+        until_some("the suite is at rest", REST_LIMIT, || async {
+            // In this order: who has just finished has left what it did before the tables are looked at.
+            let works = somebody_works(pool).await;
             let now = Self::of(pool).await;
-            if now == last {
-                return now;
-            }
-            last = now;
-        }
-        panic!("the suite does not come to rest");
+            let rests = !works && last.lock().as_ref() == Some(&now);
+            let before = last.lock().replace(now);
+            before.filter(|_| rests)
+        })
+        .await
     }
 
     /// The tables that are not as they were.

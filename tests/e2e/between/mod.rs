@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidings_testkit::{Authority, Shape, Suite};
 
 /// Nothing here takes longer on a machine that also compiles.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Five processes that speak mutual TLS with each other.
 async fn secured(authority: &Authority) -> Suite {

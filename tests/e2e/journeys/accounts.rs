@@ -1,7 +1,5 @@
 //! Accounts: registered, logged into and out of, and got back by mail.
 
-use std::time::Duration;
-
 use tidings_proto_auth::v1::{
     LogoutRequest, RegisterRequest, RequestPasswordResetRequest, ResetPasswordRequest,
     auth_service_client::AuthServiceClient, credential_service_client::CredentialServiceClient,
@@ -111,11 +109,14 @@ pub async fn logging_in_and_out(suite: &Suite) {
     );
 
     ada.auth().logout(LogoutRequest {}).await.expect("logs out");
-    until("the token is refused everywhere", Duration::from_secs(3), || async {
+    until("the token is refused everywhere", SOON, || async {
         ada.users().get_current_user(GetCurrentUserRequest {}).await.is_err() && ada.listen().await.is_err()
     })
     .await;
-    assert!(!seen_by_bob().await.logged_in);
+    until("nobody is seen there any more", SOON, async || {
+        !seen_by_bob().await.logged_in
+    })
+    .await;
 }
 
 pub async fn a_forgotten_password(suite: &Suite) {
@@ -148,7 +149,7 @@ pub async fn a_forgotten_password(suite: &Suite) {
         .await
         .expect("the new password works");
     assert!(ada.login_again().await.is_err(), "the old password still works");
-    until("all login sessions have ended", Duration::from_secs(3), || async {
+    until("all login sessions have ended", SOON, || async {
         ada.users().get_current_user(GetCurrentUserRequest {}).await.is_err()
     })
     .await;

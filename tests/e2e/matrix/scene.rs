@@ -387,7 +387,7 @@ impl Scene {
     }
 
     async fn mailed_token(&mut self, cast: &Cast, address: &str, page: &str) {
-        let token = until_some("a mail", std::time::Duration::from_secs(20), || async {
+        let token = until_some("a mail", std::time::Duration::from_secs(60), || async {
             mail::newest_token(&cast.mails, address, page)
         });
         let token = token.await;

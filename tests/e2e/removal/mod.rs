@@ -22,7 +22,7 @@ use self::{
 };
 
 /// Nothing here takes longer on a machine that also compiles.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Removals that race with sends.
 const RACES: usize = 30;
@@ -95,18 +95,22 @@ async fn race(stage: &Arc<Stage>, round: usize) {
     listener.until(|heard| heard.caught_up).await;
 
     let (stop, stopped) = watch::channel(false);
-    let sent = watch::Sender::new(0);
-    let mut counted = sent.subscribe();
+    let sent = [(); 2].map(|()| watch::Sender::new(0));
+    let counted = sent.each_ref().map(watch::Sender::subscribe);
+    let mut counts = sent.into_iter();
     let senders = [member, second].map(|sender| {
-        let (sender, chat_id, stopped, sent) = (sender.clone(), chat.chat_id.clone(), stopped.clone(), sent.clone());
+        let (sender, chat_id, stopped) = (sender.clone(), chat.chat_id.clone(), stopped.clone());
+        let sent = counts.next().expect("one for each");
         tokio::spawn(async move { send_until(&sender, &chat_id, &stopped, &sent).await })
     });
-    // In the middle of the sends, at another moment of the batches in each round.
-    let underway = counted.wait_for(|sent| *sent > 10 + round % 7);
-    timeout(SOON, underway)
-        .await
-        .expect("the race begins")
-        .expect("the senders live");
+    // In the middle of the sends of both, at another moment of the batches in each round.
+    for mut counted in counted {
+        let underway = counted.wait_for(|sent| *sent > 5 + round % 4);
+        timeout(SOON, underway)
+            .await
+            .expect("the race begins")
+            .expect("the senders live");
+    }
     let removed = owner.remove(&chat.group_id, member).await;
     removed.unwrap_or_else(|status| panic!("round {round}: {status:?}"));
     let late = join_all((0..5).map(|_| member.send(&chat.chat_id, "too late"))).await;

@@ -7,7 +7,7 @@ use tidings_testkit::{Process, Shape, Suite};
 const ROUNDS: usize = 2;
 
 /// What is not known by then is not known at all.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_ends_somebodys_rights_ends_calls_and_streams_at_two_message_processes() {

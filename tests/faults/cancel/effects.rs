@@ -10,8 +10,10 @@ use sqlx::AssertSqlSafe;
 use tidings_db::Pool;
 use tidings_testkit::{until, until_some};
 
+use crate::rest::somebody_works;
+
 /// What was begun is done, and nothing moves any more, within this.
-pub const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A transaction that stands still for this long was left (C20).
 const LEFT_AFTER: &str = "1 second";
@@ -97,7 +99,7 @@ impl Tables {
         let last = Mutex::new(BTreeMap::new());
         until_some("the services are at rest", SETTLE_LIMIT, || async {
             // In this order: who has just finished has left what it did before the tables are counted.
-            let works = self.somebody_works().await;
+            let works = somebody_works(&self.pool).await;
             let now = self.content().await;
             let rests = *last.lock() == now && !works;
             *last.lock() = now.clone();
@@ -127,20 +129,6 @@ impl Tables {
             .collect()
     }
 
-    /// Whether a service is in a transaction, or has mail to send, which brings tokens with it, or is to tell that an account is
-    /// active, which the audit trail has.
-    async fn somebody_works(&self) -> bool {
-        sqlx::query_scalar(
-            "select exists (select from pg_stat_activity where datname = current_database() \
-             and pid <> pg_backend_pid() and xact_start is not null and application_name like 'tidings-%') \
-             or exists (select from auth.mails where parked_time is null) \
-             or exists (select from auth.accounts where activation_due)",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .expect("the activity can be read")
-    }
-
     /// Waits until no connection stands still inside of a transaction.
     pub async fn nobody_left_in_a_transaction(&self) {
         until("no connection was left in a transaction", LEFT_LIMIT, || async {
@@ -168,7 +156,7 @@ fn is_sealers(table: &str) -> bool {
 
 /// Whether nobody but calls waits for this table while it is held.
 pub fn can_be_held(table: &str) -> bool {
-    !is_sealers(table) && !table.ends_with(".audit_events") && table != "chats.user_pairs"
+    !is_sealers(table) && !table.ends_with(".audit_events") && !["chats.user_pairs", "auth.mails"].contains(&table)
 }
 
 /// What there is more now, by table; tables that are as they were are left out.

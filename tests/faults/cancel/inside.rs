@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_testkit::{Shape, until, until_some};
+use parking_lot::Mutex;
+use tidings_db::Pool;
+use tidings_testkit::{Shape, until_some};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -25,13 +27,13 @@ use crate::{
 const CUTS_MIN: usize = 50;
 
 /// A call waits for the table, or has ended, within this.
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A service that has waited for a lock for 2 s gives its transaction up; so long is nothing held here, unless the machine stands still.
 const LOCK_WAIT: Duration = Duration::from_millis(1_500);
 
 /// A service has learned within this that nobody waits for its answer.
-const NEWS_LIMIT: Duration = Duration::from_secs(10);
+const NEWS_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is seen of a call that was cut.
 #[derive(Debug)]
@@ -44,16 +46,31 @@ pub struct Cut {
     pub effect: Effect,
 }
 
+/// What has become of a call in its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was let go of.
+    LetGo,
+    /// It came to its end before that.
+    Ended,
+}
+
 /// How a service is known to have let go of a call.
 pub trait News {
     /// The names of the services in which calls are to wait.
     fn names(&self) -> &[&'static str];
-    /// The call is given up next.
-    fn listen(&mut self, stage: &Stage, call: &Call);
+    /// The call is made next.
+    fn listen(&mut self, _: &Stage, _: &Call) {}
+    /// It waits, and is given up next.
+    fn count(&mut self) {}
     /// For how long the whole effect is waited for.
     fn patience(&self) -> Duration;
-    /// Whether the service has let go.
-    fn has_come(&self, stage: &Stage, call: &Call) -> bool;
+    /// For how long the end of the connection is waited for: Postgres notices it a little after the service has given it up.
+    fn end_of_connection(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// What the service has done with the call, once that is known.
+    fn has_come(&self, stage: &Stage, call: &Call) -> Option<End>;
 }
 
 /// The log tells.
@@ -75,8 +92,8 @@ impl News for Log {
         self.offset = stage.log_length(call);
     }
 
-    fn has_come(&self, stage: &Stage, call: &Call) -> bool {
-        stage.given_up(call, self.offset) > 0
+    fn has_come(&self, stage: &Stage, call: &Call) -> Option<End> {
+        stage.end_of(call, self.offset)
     }
 }
 
@@ -93,6 +110,12 @@ pub async fn cut(
     let pool = stage.suite.database().pool();
     let before = stage.tables.settled().await;
     let hold = Hold::take(&stage.suite.database().settings(), tables).await;
+    if !waiting(&pool, news.names()).await.is_empty() {
+        // Some work behind all calls.
+        hold.release().await;
+        return None;
+    }
+    news.listen(stage, call);
     let answered = Arc::new(AtomicBool::new(false));
     let making: JoinHandle<()> = tokio::spawn({
         let (ready, answered) = (ready.clone(), Arc::clone(&answered));
@@ -101,38 +124,54 @@ pub async fn cut(
             answered.store(true, Ordering::SeqCst);
         }
     });
+    // When it was last seen not to wait: the service gives up so long after that at the earliest.
+    let begun = Mutex::new(Instant::now());
     let waited = until_some("the call waits for a table, or ends", WAIT_LIMIT, || async {
+        let looked = Instant::now();
         let waited = waiting(&pool, news.names()).await.into_iter().next();
+        if waited.is_none() {
+            *begun.lock() = looked;
+        }
         (waited.is_some() || making.is_finished()).then_some(waited)
     })
     .await;
+    let begun = begun.into_inner();
     let Some(waited) = waited else {
         hold.release().await;
         return None;
     };
-    let begun = Instant::now();
-    news.listen(stage, call);
+    news.count();
     making.abort();
-    until("the service learns that nobody waits", NEWS_LIMIT, || async {
-        answered.load(Ordering::SeqCst) || news.has_come(stage, call)
+    let end = until_some("the service learns that nobody waits", NEWS_LIMIT, || async {
+        let was_answered = answered.load(Ordering::SeqCst).then_some(End::Ended);
+        was_answered.or_else(|| news.has_come(stage, call))
     })
     .await;
     hold.release().await;
     // It was another that waited, for what the call has left to do behind it, such as mail; or it may have waited for too long.
-    if answered.load(Ordering::SeqCst) || begun.elapsed() >= LOCK_WAIT {
+    if end == End::Ended || begun.elapsed() >= LOCK_WAIT {
         return None;
     }
     let effect = stage.tables.since(&before, &[&model.effect], news.patience()).await;
-    let connection_lives = sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)")
-        .bind(waited.pid)
-        .fetch_one(&pool)
-        .await
-        .expect("the activity can be read");
+    let until = Instant::now() + news.end_of_connection();
+    let mut connection_lives = lives(&pool, waited.pid).await;
+    while connection_lives && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        connection_lives = lives(&pool, waited.pid).await;
+    }
     Some(Cut {
         waited,
         connection_lives,
         effect,
     })
+}
+
+async fn lives(pool: &Pool, pid: i32) -> bool {
+    sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)")
+        .bind(pid)
+        .fetch_one(pool)
+        .await
+        .expect("the activity can be read")
 }
 
 /// Where in its transaction a call is to wait.

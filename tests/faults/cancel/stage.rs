@@ -14,11 +14,12 @@ use tonic::{Code, Status};
 use super::{
     calls::{Call, Ready},
     effects::{Effect, SETTLE_LIMIT, Tables, difference, twice},
+    inside::End,
 };
 use crate::cast::Cast;
 
 /// A call that is repeated is answered for good within this.
-pub const REPEAT_LIMIT: Duration = Duration::from_secs(20);
+pub const REPEAT_LIMIT: Duration = Duration::from_secs(60);
 
 type Answer = Result<DynamicMessage, Status>;
 
@@ -112,15 +113,19 @@ impl Stage {
             .then(|| format!("repeated, it has done {effect:?} instead of {:?}", model.effect))
     }
 
-    /// The line of the log that says that this call was given up, from `offset` on: how often it stands there.
-    pub fn given_up(&self, call: &Call, offset: u64) -> usize {
+    /// What the log says of the end of this call, from `offset` on.
+    pub fn end_of(&self, call: &Call, offset: u64) -> Option<End> {
         let log = fs::read(self.suite.log_of(call.process())).unwrap_or_default();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(log.len());
         let text = String::from_utf8_lossy(&log[offset..]).into_owned();
-        let path = call.path();
-        text.lines()
-            .filter(|line| line.contains(&path) && line.contains("Cancelled"))
-            .count()
+        let told = format!(r#""message":"{} "#, call.path());
+        let mut ends = text.lines().filter(|line| line.contains(&told)).peekable();
+        ends.peek()?;
+        Some(if ends.any(|line| line.contains("Cancelled")) {
+            End::LetGo
+        } else {
+            End::Ended
+        })
     }
 
     /// How long the log of the call's process is now.

@@ -17,7 +17,7 @@ use tonic::transport::Endpoint;
 use super::{
     Stage,
     calls::{self, Call, suite_secret},
-    inside::{News, cut, is_claim},
+    inside::{End, News, cut, is_claim},
 };
 
 /// How the unprotected services name themselves to Postgres.
@@ -153,7 +153,7 @@ struct Dropped<'a> {
 }
 
 impl Dropped<'_> {
-    fn count(&self) -> u32 {
+    fn open(&self) -> u32 {
         self.node.pools.iter().map(|pool| pool.size()).sum()
     }
 }
@@ -168,12 +168,16 @@ impl News for Dropped<'_> {
         Duration::ZERO
     }
 
-    fn listen(&mut self, _: &Stage, _: &Call) {
-        self.connections = self.count();
+    fn end_of_connection(&self) -> Duration {
+        super::stage::REPEAT_LIMIT
     }
 
-    fn has_come(&self, _: &Stage, _: &Call) -> bool {
-        self.count() < self.connections
+    fn count(&mut self) {
+        self.connections = self.open();
+    }
+
+    fn has_come(&self, _: &Stage, _: &Call) -> Option<End> {
+        (self.open() < self.connections).then_some(End::LetGo)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 use tonic::{Request, Streaming, transport::Endpoint};
 
 /// What a connection takes before it is stalled is sent within this.
-const STALL_LIMIT: Duration = Duration::from_secs(20);
+const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A receive buffer that is soon full, in bytes. The kernel takes a little more than it is told.
 const RECEIVE_BUFFER: u32 = 4_096;
