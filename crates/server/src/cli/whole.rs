@@ -152,7 +152,7 @@ impl Whole {
 }
 
 /// Longer than anything takes that has not failed: feeds are read within a second, and services checked five times in one.
-const WHOLE_LIMIT: Duration = Duration::from_secs(10);
+const WHOLE_LIMIT: Duration = Duration::from_secs(30);
 
 impl Running {
     /// Waits until a user's call would be answered, for whoever tells somebody to try. Not being so in time is told by the log
