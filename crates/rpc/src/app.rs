@@ -100,8 +100,10 @@ impl Reflection {
         descriptors: &[&'static [u8]],
         reflected: Option<FileDescriptorSet>,
     ) -> Result<RoutesBuilder, InvalidPolicy> {
+        // The details of errors travel as messages of any type: who prints them asks here what they are.
         let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
         let builder = match reflected {
             Some(set) => builder.register_file_descriptor_set(set),
             None => descriptors.iter().fold(builder, |builder, set| {

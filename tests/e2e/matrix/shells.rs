@@ -1,10 +1,15 @@
 //! Every public RPC from a shell: with grpcurl, and with curl and JSON.
 
-use std::{env, net::SocketAddr, path::Path, process::Output};
+use std::{
+    env,
+    net::SocketAddr,
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use serde_json::Value;
 use tidings_testkit::{Api, Shape, Suite};
-use tokio::process::Command;
+use tokio::{io::AsyncReadExt as _, process::Command};
 
 use super::{
     Door,
@@ -15,8 +20,11 @@ use super::{
     scene::Scene,
 };
 
-/// A stream goes on; what it says within this many seconds is looked at.
-const STREAM_SECS: &str = "3";
+/// A stream goes on; it is let go once it has opened, and given up after this many seconds.
+const STREAM_SECS: &str = "60";
+
+/// What the first frame of every stream holds.
+const OPENED: &str = "opened";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_rpc_can_be_called_from_a_shell() {
@@ -29,6 +37,23 @@ async fn every_rpc_can_be_called_from_a_shell() {
         }
     }
     assert!(wrong.is_empty(), "{} calls failed:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_readable_in_a_shell() {
+    let suite = Suite::start_with(Shape::One, &[("TIDINGS_REFLECTION", "true")]).await;
+    let name = "tidings.auth.v1.AuthService/Register";
+    for (shell, field) in [
+        (grpcurl as Shell, r#""field": "username""#),
+        (curl, r#""field":"username""#),
+    ] {
+        let output = shell(suite.gateway_address(), name, false, r#"{"username": "no name"}"#, None).output();
+        let output = output.await.expect("the program is there");
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(!output.status.success(), "{told}");
+        assert!(told.contains(field) && told.contains("FIELD_INVALID"), "{told}");
+    }
 }
 
 /// How a shell calls: the address, the method, the request, the token.
@@ -53,14 +78,28 @@ async fn called(suite: &Suite, cast: &Cast, row: &Row, shell: Shell) -> Option<S
     let request = scene.fill(row.request).to_string();
     let name = format!("{}/{}", method.parent_service().full_name(), method.name());
     let streams = method.is_server_streaming();
-    let output = shell(suite.gateway_address(), &name, streams, &request, token.as_deref())
-        .output()
-        .await;
+    let mut command = shell(suite.gateway_address(), &name, streams, &request, token.as_deref());
+    let output = if streams {
+        until_opened(&mut command).await
+    } else {
+        command.output().await
+    };
     judge(
         &name,
         streams,
         &output.expect("the program is there: `cargo xtask tools` brings it"),
     )
+}
+
+/// Reads what the program prints until the stream has opened, and ends it then.
+async fn until_opened(command: &mut Command) -> std::io::Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut printed = child.stdout.take().expect("piped");
+    let mut stdout = Vec::new();
+    while !String::from_utf8_lossy(&stdout).contains(OPENED) && printed.read_buf(&mut stdout).await? > 0 {}
+    child.start_kill()?;
+    let rest = child.wait_with_output().await?;
+    Ok(Output { stdout, ..rest })
 }
 
 fn judge(name: &str, streams: bool, output: &Output) -> Option<String> {
@@ -69,7 +108,7 @@ fn judge(name: &str, streams: bool, output: &Output) -> Option<String> {
         String::from_utf8_lossy(&output.stderr),
     );
     let right = if streams {
-        out.contains("opened")
+        out.contains(OPENED)
     } else {
         output.status.success() && is_object(&out)
     };
