@@ -168,7 +168,7 @@ impl Shared {
     async fn grpc_guarded(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         // HTTP/1.1 loses the trailers on its way to most clients.
         if is_grpc(request.headers()) && request.version() < Version::HTTP_2 {
-            return Err(Problem::new(ErrorReason::MethodUnknown).into());
+            return Err(Problem::new(ErrorReason::ProtocolUnsupported).into());
         }
         let path = request.uri().path();
         let target = self.dispatch.target(path)?;

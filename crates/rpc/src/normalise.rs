@@ -31,6 +31,8 @@ pub(crate) fn normalise(status: &Status) -> Option<Status> {
         Code::Internal | Code::InvalidArgument => malformed(status),
         Code::Cancelled => Problem::new(ErrorReason::Cancelled),
         Code::DeadlineExceeded => Problem::new(ErrorReason::DeadlineExceeded),
+        // The path was known: only the encoding of the message was not.
+        Code::Unimplemented if status.message().starts_with("Content is compressed with") => unread(status),
         Code::Unimplemented => Problem::new(ErrorReason::MethodUnknown),
         // The standard health service about a service that it does not know.
         Code::NotFound => Problem::not_found(),
@@ -45,6 +47,13 @@ pub(crate) fn is_ours(status: &Status) -> bool {
     status
         .get_details_error_info()
         .is_some_and(|info| info.domain == DOMAIN)
+}
+
+/// An encoding that is not read here, with those that are, which tonic names beside its status.
+fn unread(status: &Status) -> Problem {
+    let read = status.metadata().get("grpc-accept-encoding");
+    let read = read.and_then(|names| names.to_str().ok()).unwrap_or("identity");
+    Problem::new(ErrorReason::ProtocolUnsupported).with("accept_encoding", read)
 }
 
 /// What tonic answers before a handler has run: the request's bytes are no message of this RPC.

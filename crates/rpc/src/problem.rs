@@ -276,6 +276,7 @@ pub fn contract(reason: ErrorReason) -> (Code, &'static str) {
         R::DeadlineExceeded => (Code::DeadlineExceeded, "the call's time is over"),
         R::Cancelled => (Code::Cancelled, "the call was given up"),
         R::MethodUnknown => (Code::Unimplemented, "there is no such method here"),
+        R::ProtocolUnsupported => (Code::Unimplemented, "the method is not called in this way"),
         R::Internal | R::Unspecified => (Code::Internal, "the server has a defect"),
     }
 }

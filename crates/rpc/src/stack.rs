@@ -123,7 +123,7 @@ impl Stack {
 
         // 3. Only gRPC is spoken here. tonic would take any content type for it.
         if !is_grpc(&parts.headers) {
-            return Err(Problem::new(ErrorReason::MethodUnknown));
+            return Err(Problem::new(ErrorReason::ProtocolUnsupported));
         }
 
         // 4. The deadline: the caller's, bounded, or ours. Work whose time is over is not begun. A stream that has begun may

@@ -7,7 +7,7 @@ use tidings_testkit::Method;
 use crate::matrix::policies;
 
 /// What any RPC may answer with: the protos say so once, of credentials, limits and availability.
-const GENERIC: [ErrorReason; 14] = [
+const GENERIC: [ErrorReason; 15] = [
     ErrorReason::TokenMissing,
     ErrorReason::TokenInvalid,
     ErrorReason::TokenExpired,
@@ -21,6 +21,7 @@ const GENERIC: [ErrorReason; 14] = [
     ErrorReason::DeadlineExceeded,
     ErrorReason::Cancelled,
     ErrorReason::MethodUnknown,
+    ErrorReason::ProtocolUnsupported,
     ErrorReason::Conflict,
 ];
 

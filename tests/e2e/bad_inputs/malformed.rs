@@ -35,7 +35,7 @@ pub async fn play(cast: &Cast, documented: &Documented, stage: &Stage) -> Vec<St
                 let expected = [
                     ErrorReason::FieldInvalid,
                     ErrorReason::MessageTooLarge,
-                    ErrorReason::MethodUnknown,
+                    ErrorReason::ProtocolUnsupported,
                 ];
                 let right = expected.contains(&reason_of(&status)) && status.code() != Code::Internal;
                 (!right).then(|| format!("answers {status:?}"))

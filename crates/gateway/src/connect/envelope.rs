@@ -51,11 +51,11 @@ fn envelope(flags: u8, data: &[u8]) -> Bytes {
 ///
 /// # Errors
 ///
-/// `METHOD_UNKNOWN` for none or several, since the RPC takes one; `FIELD_INVALID` for what is no envelope; `MESSAGE_TOO_LARGE`.
+/// `PROTOCOL_UNSUPPORTED` for none or several, since the RPC takes one; `FIELD_INVALID` for what is no envelope; `MESSAGE_TOO_LARGE`.
 pub fn only(headers: &HeaderMap, mut body: Bytes, bytes_max: usize) -> Result<Bytes, Problem> {
     let malformed = || Problem::field("", "the request must be one well-formed envelope");
     if body.is_empty() {
-        return Err(Problem::new(ErrorReason::MethodUnknown));
+        return Err(Problem::new(ErrorReason::ProtocolUnsupported));
     }
     if body.len() < PREFIX_BYTES {
         return Err(malformed());
@@ -70,7 +70,7 @@ pub fn only(headers: &HeaderMap, mut body: Bytes, bytes_max: usize) -> Result<By
     }
     let message = body.split_to(length);
     if !body.is_empty() {
-        return Err(Problem::new(ErrorReason::MethodUnknown));
+        return Err(Problem::new(ErrorReason::ProtocolUnsupported));
     }
     if flags & COMPRESSED == 0 {
         return Ok(message);
@@ -100,16 +100,16 @@ mod tests {
     fn a_request_is_exactly_one_envelope() {
         let one = envelope(0, b"hello");
         assert_eq!(only(&HeaderMap::new(), one.clone(), 10).expect("one"), "hello");
-        assert_eq!(reason(b""), ErrorReason::MethodUnknown);
+        assert_eq!(reason(b""), ErrorReason::ProtocolUnsupported);
         assert_eq!(
             reason(&[one.as_ref(), one.as_ref()].concat()),
-            ErrorReason::MethodUnknown
+            ErrorReason::ProtocolUnsupported
         );
         assert_eq!(reason(&one[..4]), ErrorReason::FieldInvalid);
         assert_eq!(reason(&one[..8]), ErrorReason::FieldInvalid);
         assert_eq!(reason(&[7, 0, 0, 0, 0]), ErrorReason::FieldInvalid);
         assert_eq!(reason(&envelope(2, b"{}")), ErrorReason::FieldInvalid);
-        assert_eq!(reason(&envelope(1, b"x")), ErrorReason::MethodUnknown);
+        assert_eq!(reason(&envelope(1, b"x")), ErrorReason::ProtocolUnsupported);
         assert_eq!(reason(&[0, 0xff, 0xff, 0xff, 0xff]), ErrorReason::MessageTooLarge);
         assert_eq!(reason(&envelope(0, b"longer than ten")), ErrorReason::MessageTooLarge);
     }

@@ -33,7 +33,7 @@ pub fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Problem>
 
 /// The refusal of an encoding other than gzip.
 pub fn unknown_encoding() -> Problem {
-    Problem::new(ErrorReason::MethodUnknown).with("accept_encoding", "gzip, identity")
+    Problem::new(ErrorReason::ProtocolUnsupported).with("accept_encoding", "gzip, identity")
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub enum Refusal {
 
 impl Refusal {
     pub fn into_response(self) -> Response<Body> {
-        let problem = Problem::new(ErrorReason::MethodUnknown);
+        let problem = Problem::new(ErrorReason::ProtocolUnsupported);
         let (status, header, expected, problem) = match self {
             Self::Method(allow) => (
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -48,7 +48,7 @@ pub fn is_proto(uri: &Uri) -> bool {
 ///
 /// # Errors
 ///
-/// `FIELD_INVALID` naming the parameter, `MESSAGE_TOO_LARGE`, `METHOD_UNKNOWN` for an unknown compression.
+/// `FIELD_INVALID` naming the parameter, `MESSAGE_TOO_LARGE`, `PROTOCOL_UNSUPPORTED` for an unknown compression.
 pub fn message(parts: &Parts, method: &Method) -> Result<Bytes, Problem> {
     let malformed = || Problem::field("", "the query must have each parameter once, percent-encoded");
     let parameters = parameters(&parts.uri).ok_or_else(malformed)?;

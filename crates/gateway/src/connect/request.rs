@@ -98,7 +98,7 @@ pub async fn read(
 ///
 /// # Errors
 ///
-/// `MESSAGE_TOO_LARGE`, `FIELD_INVALID`, and `METHOD_UNKNOWN` for an encoding other than gzip.
+/// `MESSAGE_TOO_LARGE`, `FIELD_INVALID`, and `PROTOCOL_UNSUPPORTED` for an encoding other than gzip.
 pub fn unary(headers: &HeaderMap, body: Bytes, bytes_max: usize) -> Result<Bytes, Problem> {
     let message = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => body,

@@ -136,7 +136,12 @@ async fn what_is_no_form_of_the_rpc_is_refused_by_name() {
         let answer = world.post(LOGIN, &[("content-type", kind)], "{}").await;
         assert_eq!(
             (answer.http.as_u16(), answer.refusal().2),
-            (415, "METHOD_UNKNOWN".to_owned()),
+            (415, "PROTOCOL_UNSUPPORTED".to_owned()),
+            "{kind}"
+        );
+        assert_eq!(
+            answer.json()["message"],
+            "the method is not called in this way",
             "{kind}"
         );
         assert_eq!(answer.headers["accept-post"], "application/json, application/proto");
@@ -161,6 +166,7 @@ async fn what_is_no_form_of_the_rpc_is_refused_by_name() {
             (405, "POST"),
             "{method}"
         );
+        assert_eq!(answer.refusal().2, "PROTOCOL_UNSUPPORTED", "{method}");
     }
     let version = world
         .post(LOGIN, &[JSON, ("connect-protocol-version", "2")], "{}")
@@ -179,7 +185,7 @@ async fn compressed_requests_are_read() {
     let unknown = world.post(LOGIN, &[JSON, ("content-encoding", "br")], packed).await;
     assert_eq!(
         unknown.refusal(),
-        (501, "unimplemented".to_owned(), "METHOD_UNKNOWN".to_owned())
+        (501, "unimplemented".to_owned(), "PROTOCOL_UNSUPPORTED".to_owned())
     );
     let bomb = gzip(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 70_000);
@@ -287,12 +293,12 @@ async fn a_stream_says_how_it_failed_in_its_last_envelope() {
             ),
             (framed(0, br#"{"after":7}"#), 1, "invalid_argument", "FIELD_INVALID"),
             (framed(7, b"{}"), 1, "invalid_argument", "FIELD_INVALID"),
-            (Vec::new(), 1, "unimplemented", "METHOD_UNKNOWN"),
+            (Vec::new(), 1, "unimplemented", "PROTOCOL_UNSUPPORTED"),
             (
                 [framed(0, b"{}"), framed(0, b"{}")].concat(),
                 1,
                 "unimplemented",
-                "METHOD_UNKNOWN",
+                "PROTOCOL_UNSUPPORTED",
             ),
         ] {
             let answer = world.post(STREAM, &headers, body).await;

@@ -222,7 +222,7 @@ async fn grpc_over_http_1_is_refused_since_it_would_lose_its_trailers() {
     *call.version_mut() = http::Version::HTTP_11;
     assert_eq!(
         world.send(call).await.outcome(),
-        (Code::Unimplemented, "METHOD_UNKNOWN".to_owned())
+        (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".to_owned())
     );
 }
 

@@ -81,12 +81,25 @@ async fn paths_other_than_the_canonical_one_are_unknown() {
 #[tokio::test]
 async fn other_content_types_are_not_taken_for_grpc() {
     for kind in ["text/plain", "application/json", "application/grpcx", ""] {
+        let status = raw(INFO, &[("content-type", kind)], vec![0; 5]).await;
         assert_eq!(
-            raw(INFO, &[("content-type", kind)], vec![0; 5]).await.code(),
-            Code::Unimplemented,
+            (status.code(), reason(&status)),
+            (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()),
             "{kind}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_encoding_that_is_not_read_is_told_from_a_method_that_is_not_there() {
+    let status = raw(INFO, &[GRPC, ("grpc-encoding", "nonsense")], vec![1, 0, 0, 0, 0]).await;
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into())
+    );
+    assert_eq!(status.message(), "the method is not called in this way");
+    let info = status.get_details_error_info().expect("every status has one");
+    assert!(info.metadata.contains_key("accept_encoding"), "{info:?}");
 }
 
 #[tokio::test]
