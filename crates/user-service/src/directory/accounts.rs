@@ -34,7 +34,7 @@ impl Directory {
             let repeated = request.claim(tx, Outcome::id(new.user_id.uuid()), now).await?.is_some();
             if !repeated {
                 let event = self.event_of("user.create_user").subject(new.user_id);
-                store_pending(tx, new, &event.request(request.id), now).await?;
+                store_pending(tx, new, event.request(request.id), now).await?;
             }
             let state = states::current(&mut *tx, new.user_id).await?.ok_or(Error::NotFound)?;
             if state.status == Status::Discarded {
@@ -120,7 +120,7 @@ impl Directory {
 async fn store_pending(
     tx: &mut sqlx::PgConnection,
     new: &NewUser,
-    event: &Event,
+    event: Event,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     let roles = accounts::share_roles(tx, &new.role_names).await?;
@@ -146,10 +146,17 @@ async fn store_pending(
         };
     }
     must_be_free(tx, new, now).await?;
-    for (role_id, _) in roles {
-        assignments::insert(tx, new.user_id, role_id, None, now).await?;
+    let actor = new.actor.as_ref().map(|(actor, _)| *actor);
+    for (role_id, _) in &roles {
+        assignments::insert(tx, new.user_id, *role_id, actor, now).await?;
     }
-    record(tx, event).await?;
+    let event = event.subjects(roles.iter().map(|(role_id, _)| *role_id));
+    // Auth is who calls; who gives the roles through it is told beside.
+    let event = match actor {
+        Some(actor) => event.detail("actor_user_id", actor),
+        None => event,
+    };
+    record(tx, &event).await?;
     states::publish(tx, &[new.user_id], Cause::Status, now).await?;
     Ok(())
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use tidings_ids::RoleId;
-use tidings_proto_common::v1::{AuditActorKind, AuditEvent, AuditOutcome, ErrorReason as R, Permission as P};
+use tidings_proto_common::v1::{
+    AuditActorKind, AuditEvent, AuditFilter, AuditOutcome, ErrorReason as R, Permission as P,
+};
 use tidings_proto_user::v1::{
-    AssignRoleRequest, ChangeUserEmailRequest, CreateRoleRequest, DiscardUserRequest, ListAuditEventsRequest,
-    UpdateUserRequest, VerifyAuditChainRequest,
+    ActivateUserRequest, AssignRoleRequest, ChangeUserEmailRequest, CreateRoleRequest, CreateUserRequest,
+    DiscardUserRequest, ListAuditEventsRequest, ListRoleAssignmentsRequest, UpdateUserRequest, VerifyAuditChainRequest,
 };
 
 use crate::support::{Actor, World, reason};
@@ -160,6 +162,71 @@ async fn only_who_may_read_the_trail_reads_it() {
             R::FieldInvalid
         );
     }
+}
+
+#[tokio::test]
+async fn whoever_has_a_bot_created_is_in_the_trail_with_the_roles_it_got() {
+    let world = World::begin().await;
+    for work in world.service.background() {
+        world.environment.drain.spawn(work);
+    }
+    let admin = world.register("ruth", &["admin"]).await;
+    let clerk = world.role(&admin, "clerk", &[P::UsersList]).await;
+    let bot = CreateUserRequest {
+        email: String::new(),
+        is_bot: true,
+        role_names: vec!["clerk".to_owned(), "bot".to_owned()],
+        actor_user_id: admin.user_id.to_string(),
+        actor_permissions: vec![P::UsersList.into(), P::ResponsesCreate.into()],
+        ..world.registration("helper")
+    };
+    let user_id = bot.user_id.clone();
+    world.provisioning().create_user(bot).await.expect("created");
+    let activate = ActivateUserRequest {
+        user_id: user_id.clone(),
+        email_verified: false,
+    };
+    world.provisioning().activate_user(activate).await.expect("activated");
+
+    let of_role = ListAuditEventsRequest {
+        filter: Some(AuditFilter {
+            subject_id: clerk.to_string(),
+            ..AuditFilter::default()
+        }),
+        ..ListAuditEventsRequest::default()
+    };
+    let found = tidings_testkit::until_some("the sealed entry", Duration::from_secs(60), async || {
+        let listed = world.audit().list_audit_events(admin.asks(of_role.clone())).await;
+        let events = listed.expect("listed").into_inner().events;
+        events.into_iter().find(|event| event.action.ends_with("/CreateUser"))
+    })
+    .await;
+    let mut subjects: Vec<_> = found.subjects.iter().map(|subject| subject.kind.as_str()).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["role", "role", "user"]);
+    let giver = found.details.get("actor_user_id");
+    assert_eq!(giver, Some(&admin.user_id.to_string()));
+
+    let of_bot = ListRoleAssignmentsRequest {
+        user_id,
+        ..ListRoleAssignmentsRequest::default()
+    };
+    let listed = world.roles().list_role_assignments(admin.asks(of_bot)).await;
+    let assignments = listed.expect("listed").into_inner().assignments;
+    assert_eq!(assignments.len(), 2);
+    for assignment in assignments {
+        assert_eq!(assignment.assigner_user_id, admin.user_id.to_string());
+    }
+    // Who registers gets a role from nobody.
+    let ada = world.register("ada", &[]).await;
+    let of_ada = ListRoleAssignmentsRequest {
+        user_id: ada.user_id.to_string(),
+        ..ListRoleAssignmentsRequest::default()
+    };
+    let listed = world.roles().list_role_assignments(admin.asks(of_ada)).await;
+    let assignments = listed.expect("listed").into_inner().assignments;
+    assert_eq!(assignments.len(), 1);
+    assert_eq!(assignments[0].assigner_user_id, "");
 }
 
 /// What auth has provided, by RPC.
