@@ -30,6 +30,10 @@ pub(crate) const EXTERNAL_ID: TextRule = TextRule {
     visible: true,
 };
 
+/// What the external ids begin with by which auth knows the users of OpenID Connect issuers (its `external/names.rs`). Whoever has
+/// one logs in by an ID token of that issuer alone, so that only auth gives them.
+const ISSUERS_PREFIX: &str = "oidc:";
+
 /// A metadata value, which is bounded by the sum of all.
 const METADATA_VALUE: TextRule = TextRule {
     chars_min: 0,
@@ -69,6 +73,13 @@ impl ProfileChange {
         if let Some(id) = self.external_id.as_ref().filter(|id| !id.is_empty()) {
             violations.check("external_id", EXTERNAL_ID.check(id));
         }
+    }
+
+    /// Whether it would give the id of an issuer's user to who has this one.
+    #[must_use]
+    pub fn forges_issuers_id(&self, current: Option<&str>) -> bool {
+        let wanted = self.external_id.as_deref().filter(|id| id.starts_with(ISSUERS_PREFIX));
+        wanted.is_some() && wanted != current
     }
 
     /// What one must hold even to change one's own profile so.
@@ -195,6 +206,28 @@ mod tests {
             fields_wrong_with(&change),
             ["display_name", "bio", "avatar_url", "metadata", "external_id"]
         );
+    }
+
+    #[test]
+    fn an_issuers_id_is_kept_or_taken_away_but_not_given() {
+        let change = |id: &str| ProfileChange {
+            external_id: Some(id.to_owned()),
+            ..ProfileChange::default()
+        };
+        for (id, current, forged) in [
+            ("oidc:a", None, true),
+            ("oidc:a", Some("oidc:b"), true),
+            ("oidc:a", Some("crm-1"), true),
+            ("oidc:", None, true),
+            ("oidc:a", Some("oidc:a"), false),
+            ("", Some("oidc:a"), false),
+            ("crm-1", Some("oidc:a"), false),
+            ("oidc", None, false),
+            ("OIDC:a", None, false),
+        ] {
+            assert_eq!(change(id).forges_issuers_id(current), forged, "{id:?} {current:?}");
+        }
+        assert!(!ProfileChange::default().forges_issuers_id(Some("oidc:a")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use tidings_db::{requests::Outcome, transaction};
 use tidings_ids::UserId;
 use tidings_proto_common::v1::Permission;
+use tidings_rpc::Violations;
 
 use super::{
     Change, Directory,
@@ -59,6 +60,9 @@ impl Directory {
             if profile.is_empty() {
                 return Ok(());
             }
+            if profile.external_id.is_some() {
+                refuse_forgery(tx, user_id, profile).await?;
+            }
             users::update_profile(tx, user_id, profile).await?;
             let event = self.event(change).subject(user_id);
             record(tx, &event.detail("fields", profile.names())).await?;
@@ -97,4 +101,18 @@ async fn lock_for_update(
         permitted(tx, change, permission).await?;
     }
     Ok(locked.revision)
+}
+
+/// Refuses an external id that only auth gives. It may be told again to the user who has it, as a client does that sends back all it
+/// has read.
+async fn refuse_forgery(tx: &mut sqlx::PgConnection, user_id: UserId, profile: &ProfileChange) -> Result<(), Error> {
+    let user = users::find(&mut *tx, &[user_id]).await?.pop().ok_or(Error::NotFound)?;
+    let mut violations = Violations::new();
+    if profile.forges_issuers_id(user.external_id.as_deref()) {
+        violations.add(
+            "external_id",
+            "must not begin with oidc:, as the ids of issuers' users do",
+        );
+    }
+    Error::if_any(violations)
 }

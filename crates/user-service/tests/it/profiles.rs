@@ -1,5 +1,8 @@
 use tidings_proto_common::v1::ErrorReason as R;
-use tidings_proto_user::v1::{BatchGetUsersRequest, GetCurrentUserRequest, GetUserRequest, UpdateUserRequest, User};
+use tidings_proto_user::v1::{
+    ActivateUserRequest, BatchGetUsersRequest, CreateUserRequest, GetCurrentUserRequest, GetUserRequest,
+    UpdateUserRequest, User,
+};
 
 use crate::support::{Actor, World, detail, reason, wrong_fields};
 
@@ -227,6 +230,52 @@ async fn external_ids_are_given_by_who_manages_users_and_are_unique() {
     };
     world.users().update_user(admin.asks(free)).await.unwrap();
     world.users().update_user(admin.asks(own)).await.expect("free again");
+}
+
+#[tokio::test]
+async fn nobody_gives_anybody_the_id_of_an_issuers_user() {
+    let world = World::begin().await;
+    let (ada, admin) = (
+        world.register("ada", &[]).await,
+        world.register("ruth", &["admin"]).await,
+    );
+    let link = |user: &Actor, external_id: &str| UpdateUserRequest {
+        user_id: user.user_id.to_string(),
+        external_id: external_id.to_owned(),
+        update_mask: mask(&["external_id"]),
+        ..UpdateUserRequest::default()
+    };
+    for target in [&ada, &admin] {
+        for forged in ["oidc:abc", "oidc:"] {
+            let refused = world.users().update_user(admin.asks(link(target, forged))).await;
+            assert_eq!(wrong_fields(refused), ["external_id"], "{forged}");
+        }
+    }
+    let refused = world.users().update_user(ada.asks(link(&ada, "oidc:abc"))).await;
+    assert_eq!(reason(refused), R::PermissionMissing, "not told more than before");
+    assert_eq!(get(&world, &admin, &ada).await.external_id, "");
+
+    // Auth gives it, and it can be sent back or taken away.
+    let foreigner = CreateUserRequest {
+        email: String::new(),
+        external_id: "oidc:abc".to_owned(),
+        ..world.registration("bob")
+    };
+    let user_id = foreigner.user_id.clone();
+    world.provisioning().create_user(foreigner).await.expect("created");
+    let activate = ActivateUserRequest {
+        user_id: user_id.clone(),
+        email_verified: false,
+    };
+    world.provisioning().activate_user(activate).await.expect("activated");
+    let bob = world.log_in(user_id.parse().expect("an id")).await;
+    for (external_id, taken) in [("oidc:abc", true), ("oidc:abd", false), ("", true), ("oidc:abc", false)] {
+        let outcome = world.users().update_user(admin.asks(link(&bob, external_id))).await;
+        assert_eq!(outcome.is_ok(), taken, "{external_id:?}");
+        if !taken {
+            assert_eq!(wrong_fields(outcome), ["external_id"], "{external_id:?}");
+        }
+    }
 }
 
 #[tokio::test]
