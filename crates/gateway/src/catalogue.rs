@@ -1,6 +1,9 @@
 //! Which RPCs are offered at the public port, from the descriptors.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
@@ -94,6 +97,16 @@ impl Catalogue {
     /// The RPC with this path, exactly as it stands in the proto.
     pub fn get(&self, path: &str) -> Option<&Arc<Method>> {
         self.by_path.get(path)
+    }
+
+    /// The gRPC services that have public RPCs, each once, with the service of the suite that has it.
+    pub fn grpc_services(&self) -> Vec<(Service, String)> {
+        let names = self.by_path.values().map(|method| {
+            let name = method.descriptor.parent_service().full_name().to_owned();
+            (name, method.service)
+        });
+        let names: BTreeMap<String, Service> = names.collect();
+        names.into_iter().map(|(name, service)| (service, name)).collect()
     }
 
     /// All descriptors, those of internal RPCs too.

@@ -55,6 +55,8 @@ struct Shared {
     upstreams: Upstreams,
     serving: Serving,
     health: Health,
+    /// The gRPC services that calls are passed on to.
+    forwarded: Vec<(tidings_authn::Service, String)>,
 }
 
 impl Gateway {
@@ -86,6 +88,8 @@ impl Gateway {
             .reflecting(public_descriptors(&catalogue))
             .add(GatewayServiceServer::new(info))
             .build()?;
+        let mut forwarded = catalogue.grpc_services();
+        forwarded.retain(|(service, _)| upstreams.peer(*service).is_some());
         let drain = environment.drain.clone();
         let dispatch = Arc::new(Dispatch::new(
             catalogue,
@@ -106,6 +110,7 @@ impl Gateway {
             upstreams,
             serving,
             health,
+            forwarded,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -121,6 +126,7 @@ impl Gateway {
             shared.upstreams.clone(),
             shared.serving.clone(),
             shared.health.clone(),
+            shared.forwarded.clone(),
             drain,
         );
         // Nobody waits for it but the drain.

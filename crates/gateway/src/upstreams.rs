@@ -84,9 +84,19 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Between checks while one does not: it is what a start waits for.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Checks the services until the process stops, and tells load balancers whether the deployment is whole.
-pub async fn watch(upstreams: Upstreams, serving: Serving, health: Health, drain: Drain) {
+/// Checks the services until the process stops, and tells load balancers whether the deployment is whole, and which of the gRPC
+/// services that are `forwarded` serve.
+pub async fn watch(
+    upstreams: Upstreams,
+    serving: Serving,
+    health: Health,
+    forwarded: Vec<(Service, String)>,
+    drain: Drain,
+) {
     let mut was_whole = None;
+    for (_, name) in &forwarded {
+        health.of(name, false).await;
+    }
     while !drain.has_begun() {
         let checks = upstreams
             .peers()
@@ -102,6 +112,11 @@ pub async fn watch(upstreams: Upstreams, serving: Serving, health: Health, drain
             } else if serves && !served {
                 tracing::info!(%service, "{service} serves");
             }
+            if served != serves {
+                for (_, name) in forwarded.iter().filter(|(owner, _)| *owner == service) {
+                    health.of(name, serves).await;
+                }
+            }
         }
         let whole = serving.all();
         if was_whole != Some(whole) {
@@ -116,6 +131,9 @@ pub async fn watch(upstreams: Upstreams, serving: Serving, health: Health, drain
         let _begun = timeout(pause, drain.begun()).await;
     }
     health.not_serving().await;
+    for (_, name) in &forwarded {
+        health.of(name, false).await;
+    }
 }
 
 /// Whether the service serves, and its release if it says so.

@@ -137,6 +137,16 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Whether another gRPC service takes calls, one that calls are passed on to from here, as at the gateway.
+    pub async fn of(&self, name: &str, serves: bool) {
+        let status = if serves {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        self.reporter.set_service_status(name, status).await;
+    }
+
     async fn set(&self, status: ServingStatus) {
         self.reporter.set_service_status("", status).await;
         for name in &self.names {

@@ -46,10 +46,39 @@ async fn the_deployment_is_whole_when_every_service_serves() {
         .into_inner()
         .status();
     assert_eq!(status.as_str_name(), "NOT_SERVING");
-    let request = HealthCheckRequest {
-        service: "nothing".to_owned(),
-    };
-    assert_eq!(health.check(request).await.expect_err("unknown").code(), Code::NotFound);
+    for unknown in ["nothing", "tidings.user.v1.ProvisioningService"] {
+        let request = HealthCheckRequest {
+            service: unknown.to_owned(),
+        };
+        assert_eq!(health.check(request).await.expect_err("unknown").code(), Code::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn each_grpc_service_that_is_forwarded_has_its_health() {
+    let world = World::new(Shape::Local).await;
+    world.gateway.start();
+    let mut health = HealthClient::new(world.channel().await);
+    // Auth and message serve; user and chat are not there.
+    for (name, expected) in [
+        ("tidings.auth.v1.AuthService", "SERVING"),
+        ("tidings.message.v1.MessageService", "SERVING"),
+        ("tidings.user.v1.UserService", "NOT_SERVING"),
+        ("tidings.chat.v1.ChatService", "NOT_SERVING"),
+    ] {
+        let told = async {
+            loop {
+                let service = name.to_owned();
+                let answer = health.check(HealthCheckRequest { service }).await;
+                if answer.is_ok_and(|answer| answer.get_ref().status().as_str_name() == expected) {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        assert!(told.is_ok(), "{name} is {expected}");
+    }
 }
 
 #[tokio::test]
