@@ -55,6 +55,15 @@ pub(crate) struct Foreigner {
     pub display_name: String,
 }
 
+/// A user who is there now.
+#[derive(Debug)]
+struct Arrived {
+    user_id: UserId,
+    standing: Standing,
+    /// This call has created the user: of many at once for one user it is one at the most.
+    created: bool,
+}
+
 /// Tokens for a user of a service account's product. `true` where the user was created by it.
 pub(crate) async fn create_user_token(
     auth: &Auth,
@@ -83,9 +92,12 @@ pub(crate) async fn create_user_token(
         }
     };
     let found = auth.users.external(&foreigner.external_id).await?;
-    let created = found.is_none();
-    let (user_id, standing) = match found {
-        Some(found) => found,
+    let Arrived {
+        user_id,
+        standing,
+        created,
+    } = match found {
+        Some(found) => Arrived::before(found),
         None => {
             let username = foreigner.username.ok_or(Error::NotFound)?;
             let newcomer = Newcomer {
@@ -157,8 +169,8 @@ async fn begin(
     };
 
     let external_id = external_id(&config.issuer, &claims.sub);
-    let (user_id, standing) = match auth.users.external(&external_id).await? {
-        Some(found) => found,
+    let Arrived { user_id, standing, .. } = match auth.users.external(&external_id).await? {
+        Some(found) => Arrived::before(found),
         None if config.create_users => create(auth, config, &claims, &external_id).await?,
         None => return Err(Error::NotFound),
     };
@@ -176,12 +188,7 @@ async fn begin(
 }
 
 /// Creates the user of an ID token, under the name that it says or one like it.
-async fn create(
-    auth: &Auth,
-    config: &ExternalIssuer,
-    claims: &IdClaims,
-    external_id: &str,
-) -> Result<(UserId, Standing), Error> {
+async fn create(auth: &Auth, config: &ExternalIssuer, claims: &IdClaims, external_id: &str) -> Result<Arrived, Error> {
     let display_name = claims.text(&config.display_name_claim).unwrap_or_default();
     let display_name = if TextRule::NAME.check(display_name).is_ok() {
         display_name
@@ -208,10 +215,32 @@ async fn create(
 }
 
 /// Creates a user, or finds the one whom another call has brought in meanwhile.
-async fn bring_in(auth: &Auth, newcomer: &Newcomer, external_id: &str) -> Result<(UserId, Standing), Error> {
-    match provision::provide(auth, newcomer, None).await? {
-        Provided::Yes(user_id) => Ok((user_id, auth.users.standing(user_id).await?)),
-        Provided::ExternalIdTaken => auth.users.external(external_id).await?.ok_or(Error::Conflict),
+async fn bring_in(auth: &Auth, newcomer: &Newcomer, external_id: &str) -> Result<Arrived, Error> {
+    let otherwise = match provision::provide(auth, newcomer, None).await {
+        Ok(Provided::Yes(user_id)) => {
+            return Ok(Arrived {
+                user_id,
+                standing: auth.users.standing(user_id).await?,
+                created: true,
+            });
+        }
+        Ok(Provided::ExternalIdTaken) => Error::Conflict,
+        // Perhaps by this very user.
+        Err(Error::UsernameTaken) => Error::UsernameTaken,
+        Err(error) => return Err(error),
+    };
+    let found = auth.users.external(external_id).await?;
+    found.map(Arrived::before).ok_or(otherwise)
+}
+
+impl Arrived {
+    /// One whom this call has not created.
+    fn before((user_id, standing): (UserId, Standing)) -> Self {
+        Self {
+            user_id,
+            standing,
+            created: false,
+        }
     }
 }
 

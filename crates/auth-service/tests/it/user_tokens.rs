@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidings_auth_service::{Config, CrashPoints, Step};
 use tidings_proto_auth::v1::{CreateUserTokenRequest, CreateUserTokenResponse};
 use tidings_proto_common::v1::Permission;
 use tidings_proto_user::v1::UserStatus;
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use crate::{
@@ -86,16 +91,64 @@ async fn brought_in_twice_at_once_a_user_is_one() {
     let (product, _) = world.product(&[BRING, LIST]).await;
     let calls = (0..8).map(|number| world.user_token(&product, user("shop:1", &format!("ada-{number}"))));
     let outcomes = futures_util::future::join_all(calls).await;
-    let mut ids: Vec<String> = Vec::new();
+    let (mut ids, mut creators): (Vec<String>, usize) = (Vec::new(), 0);
     for outcome in outcomes {
         match outcome {
-            Ok(issued) => ids.push(issued.user_id),
+            Ok(issued) => {
+                creators += usize::from(issued.created);
+                ids.push(issued.user_id);
+            }
             Err(refused) => assert_eq!(crate::world::reason(&refused), "CONFLICT"),
         }
     }
     assert!(!ids.is_empty());
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
+    assert!(creators <= 1, "{creators} calls say that they have created one user");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_call_that_created_a_user_says_so() {
+    // The first call after it is set stops before anything is created, says so and waits.
+    let gate = Arc::new(Mutex::new(None::<(oneshot::Sender<()>, oneshot::Receiver<()>)>));
+    let at_step = Arc::clone(&gate);
+    let points = CrashPoints::new(move |step| {
+        let waits = (step == Step::IntentStored).then(|| at_step.lock().take()).flatten();
+        async move {
+            if let Some((arrived, goes_on)) = waits {
+                arrived.send(()).expect("the test waits for it");
+                goes_on.await.expect("the test lets it go on");
+            }
+            false
+        }
+    });
+    let world = World::with(|config| Config {
+        crash_points: Some(points),
+        ..config
+    })
+    .await;
+    let (product, _) = world.product(&[BRING, LIST]).await;
+    for (external_id, name, others_name) in [("shop:1", "ada", "countess"), ("shop:2", "eve", "eve")] {
+        let ((arrived, arrives), (go_on, goes_on)) = (oneshot::channel(), oneshot::channel());
+        *gate.lock() = Some((arrived, goes_on));
+        let late = world.user_token(&product, user(external_id, name));
+        let quick = async {
+            arrives.await.expect("the late one has found no user");
+            let quick = world.user_token(&product, user(external_id, others_name)).await;
+            go_on.send(()).expect("the late one waits");
+            quick
+        };
+        let (late, quick) = tokio::join!(late, quick);
+        let (late, quick) = (late.expect("found"), quick.expect("created"));
+        assert!(quick.created && !late.created, "{external_id}");
+        assert_eq!(late.user_id, quick.user_id);
+        assert!(world.users.named(others_name).is_some());
+    }
+    // Somebody else's name stays taken.
+    assert_eq!(
+        refusal(world.user_token(&product, user("shop:3", "eve")).await),
+        "USERNAME_TAKEN"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
