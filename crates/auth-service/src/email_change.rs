@@ -19,6 +19,8 @@
 //! Where nobody may learn whether an address is in use, asking is alike for every one: what its owner is told stands in the
 //! mail alone.
 
+use std::net::IpAddr;
+
 use secrecy::SecretString;
 use sqlx::PgConnection;
 use tidings_authn::Caller;
@@ -38,17 +40,18 @@ use crate::{
         mails::Kind,
         tokens::{self, Purpose},
     },
-    trail,
+    throttle, trail,
     users::Refused,
 };
 
 /// Stands in the outcome of a `VerifyEmail` whose id is that of a change, and not of a user.
 const OUTCOME: &[u8] = b"email_change";
 
-/// Asks for another address.
+/// Asks for another address. Where it tells that one is taken, it tells a network so no more often than a registration does.
 pub(crate) async fn ask(
     auth: &Auth,
     caller: &Caller,
+    address: Option<IpAddr>,
     email: &Email,
     password: SecretString,
     call: Option<&Repeatable>,
@@ -56,14 +59,18 @@ pub(crate) async fn ask(
     if auth.earlier(call).await?.is_some() {
         return Ok(());
     }
+    let told = auth.config.registration == Registration::Open;
+    if told {
+        throttle::permit_names(auth, address).await?;
+    }
     let account = proof::by_password(auth, caller.user_id, password, call).await?;
     if account.email.as_deref().map(fold).as_deref() == Some(email.key()) {
         let mut violations = Violations::new();
         violations.add("new_email", "must be another address than the present one");
         return Err(Error::Fields(violations));
     }
-    let told = auth.config.registration == Registration::Open;
     if told && accounts::find_by_email(&auth.pool, email.key()).await?.is_some() {
+        throttle::count_taken(auth, address).await?;
         return Err(Error::EmailTaken);
     }
     // One that was proven before goes first, so that the account has one at a time. What became of it shows in the account.

@@ -17,6 +17,7 @@ use crate::{
     Error,
     account::Email,
     auth::Repeatable,
+    client::Client,
     convert::Fields as _,
     email_change, password,
     password_change::{self, FIELD},
@@ -136,7 +137,7 @@ impl CredentialService for Rpcs {
     }
 
     async fn change_email(&self, request: Request<ChangeEmailRequest>) -> Answer<ChangeEmailResponse> {
-        let caller = caller(&request)?;
+        let (caller, address) = (caller(&request)?, Client::of(&request).address);
         let mut request = request.into_inner();
         let mut violations = Violations::new();
         let email = violations.check("new_email", Email::parse(&request.new_email));
@@ -148,7 +149,7 @@ impl CredentialService for Rpcs {
         };
         let hash = self.auth.env.hasher.hash(CHANGE_EMAIL, &request);
         let call = Repeatable::by(caller.user_id, CHANGE_EMAIL, request_id, hash);
-        email_change::ask(&self.auth, &caller, &email, password, call.as_ref()).await?;
+        email_change::ask(&self.auth, &caller, address, &email, password, call.as_ref()).await?;
         Ok(Response::new(ChangeEmailResponse {}))
     }
 

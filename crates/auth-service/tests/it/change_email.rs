@@ -2,13 +2,13 @@
 
 mod given_up;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use tidings_auth_service::{Config, Registration, Step};
+use tidings_auth_service::{Config, Registration, Step, Throttle};
 use tidings_proto_auth::v1::{ChangeEmailRequest, VerifyEmailRequest};
 use tonic::Status;
 
-use crate::world::{PASSWORD, World, bearing, bytes, refusal, registration, token};
+use crate::world::{PASSWORD, World, bearing, bytes, reason, refusal, registration, token};
 
 const NEW: &str = "Countess@example.org";
 
@@ -165,6 +165,53 @@ async fn with_open_registration_a_taken_address_is_told_after_the_password() {
     assert_eq!(refusal(wrong), "CREDENTIALS_INVALID");
     let taken = world.change_email(&session, "EVE@example.org", "").await;
     assert_eq!(refusal(taken), "EMAIL_TAKEN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_is_told_of_few_taken_addresses() {
+    let throttle = Some(Throttle {
+        taken_max: NonZeroU32::new(3).expect("not zero"),
+        ..Throttle::STANDARD
+    });
+    let world = World::with(|config| Config { throttle, ..config }).await;
+    let (_, session) = ada(&world).await;
+    world.register("eve").await.expect("registered");
+    for _ in 0..2 {
+        let taken = world.change_email(&session, "eve@example.org", "").await;
+        assert_eq!(refusal(taken), "EMAIL_TAKEN");
+    }
+    let request_id = world.request_id();
+    world.change_email(&session, NEW, &request_id).await.expect("free");
+    // Those of registrations are counted with them.
+    assert_eq!(refusal(world.register("eve").await), "USERNAME_TAKEN");
+    let before = world.service.password_hash_runs();
+    let refusals = [
+        world.change_email(&session, "eve@example.org", "").await,
+        world.change_email(&session, "free@example.org", "").await,
+    ]
+    .map(|refused| refused.expect_err("the limit is reached"));
+    assert_eq!(reason(&refusals[0]), "RATE_LIMITED");
+    assert_eq!(bytes(&refusals[0]), bytes(&refusals[1]), "taken and free look alike");
+    assert_eq!(world.service.password_hash_runs(), before);
+    assert_eq!(refusal(world.register("grace").await), "RATE_LIMITED");
+    // What was done is told again, and other networks are served.
+    world.change_email(&session, NEW, &request_id).await.expect("repeated");
+    let elsewhere = ChangeEmailRequest {
+        new_email: "free@example.org".to_owned(),
+        current_password: PASSWORD.to_owned(),
+        request_id: String::new(),
+    };
+    let mut elsewhere = bearing(elsewhere, &session);
+    let address = "203.0.113.7".parse().expect("ASCII");
+    elsewhere.metadata_mut().insert("x-tidings-client", address);
+    world.credentials().change_email(elsewhere).await.expect("free");
+
+    world.source.advance(Duration::from_secs(15 * 60));
+    let session = world.login("ada").await.expect("logged in").access_token;
+    world
+        .change_email(&session, "later@example.org", "")
+        .await
+        .expect("the window is over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
