@@ -108,7 +108,7 @@ pub(crate) async fn create(
             });
         }
         api_keys::insert(&mut *tx, &key).await?;
-        let event = event(auth, "auth.create_api_key", &key).detail("permissions", key.permissions.len());
+        let event = event(auth, "auth.create_api_key", &key).detail("permissions", numbers(&key.permissions));
         audit::record(tx, Schema::Auth, &event.request(trail::request_id(call))).await?;
         Ok(None)
     })?;
@@ -248,6 +248,12 @@ pub(crate) async fn of_session(auth: &Auth, session: LoginSessionId) -> Result<O
 fn reach(key: &ApiKey, standing: &Standing) -> Vec<i32> {
     let held = standing.permissions.iter().copied();
     held.filter(|number| key.permissions.contains(number)).collect()
+}
+
+/// A set of permissions by number, as an event has it.
+fn numbers(permissions: &[i32]) -> String {
+    let numbers: Vec<String> = permissions.iter().map(ToString::to_string).collect();
+    numbers.join(",")
 }
 
 fn event(auth: &Auth, action: &'static str, key: &ApiKey) -> Event {

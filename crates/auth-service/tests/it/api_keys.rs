@@ -111,6 +111,25 @@ async fn a_key_gets_tokens_for_what_it_and_its_account_allow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_trail_says_what_a_key_was_given() {
+    let world = World::open().await;
+    let (manager, bot) = world.bot(&[CHATS, ANSWER]).await;
+    assert_eq!(
+        refusal(world.create_key(&manager, wanted(&bot, &[CHATS, MANAGE])).await),
+        "PERMISSION_MISSING"
+    );
+    world.key(&manager, &bot, &[ANSWER, CHATS, ANSWER]).await;
+    world.key(&manager, &bot, &[ANSWER]).await;
+    let told = "select detail_names, detail_values from auth.audit_events
+         where action = 'tidings.auth.v1.ServiceAccountService/CreateApiKey' and reason = ''
+         order by detail_values";
+    let told: Vec<(Vec<String>, Vec<String>)> = sqlx::query_as(told).fetch_all(&world.pool).await.expect("read");
+    let (chats, answer) = (i32::from(CHATS), i32::from(ANSWER));
+    let given = |permissions: String| (vec!["permissions".to_owned()], vec![permissions]);
+    assert_eq!(told, [given(format!("{chats},{answer}")), given(answer.to_string())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_never_given_what_its_creator_or_its_account_lacks() {
     let world = World::open().await;
     let (manager, bot) = world.bot(&[CHATS]).await;
