@@ -1,12 +1,15 @@
 //! What a user can prove their identity by, without what is secret in it.
 
+use tidings_authn::Caller;
 use tidings_ids::UserId;
+use tidings_proto_common::v1::Permission;
 use time::OffsetDateTime;
 
 use crate::{
     Error,
     auth::Auth,
     store::{accounts, recovery_codes, totps},
+    users::AccountStatus,
 };
 
 /// Something that a user proves their identity by.
@@ -39,6 +42,27 @@ impl Credential {
             Self::RecoveryCodes { .. } => 4,
         }
     }
+}
+
+/// Another user's credentials, for an operator. The address is empty for who may not see others' addresses.
+pub(crate) async fn of_other(auth: &Auth, caller: &Caller, user_id: UserId) -> Result<Vec<Credential>, Error> {
+    if !caller.holds(Permission::CredentialsManage) {
+        return Err(Error::PermissionMissing(Permission::CredentialsManage));
+    }
+    match auth.users.standing(user_id).await?.account {
+        AccountStatus::Active | AccountStatus::Suspended => {}
+        // As for whoever would act on them.
+        AccountStatus::Pending | AccountStatus::Gone => return Err(Error::NotFound),
+    }
+    let mut credentials = list(auth, user_id).await?;
+    if !caller.holds(Permission::UsersReadPrivate) {
+        for credential in &mut credentials {
+            if let Credential::Email { email, .. } = credential {
+                email.clear();
+            }
+        }
+    }
+    Ok(credentials)
 }
 
 /// The user's credentials in their order: one of each kind at the most.

@@ -8,7 +8,6 @@ use tidings_proto_auth::v1::{
     GenerateRecoveryCodesRequest, ListCredentialsRequest, ListCredentialsResponse, PasswordCredential,
     RecoveryCodesCredential, RemoveTotpRequest, TotpCredential, credential::Kind,
 };
-use tidings_proto_common::v1::Permission;
 use tidings_rpc::{PageScope, Problem, Violations, page_size, text::TextRule};
 
 use super::Rpcs;
@@ -53,10 +52,11 @@ impl Rpcs {
         let tokens = &self.auth.env.page_tokens;
         let after = tokens.read(scope, &request.page_token)?;
         let after = after.and_then(|cursor| cursor.first().copied()).unwrap_or(0);
-        if user_id != caller.user_id && !caller.holds(Permission::CredentialsManage) {
-            return Err(Error::PermissionMissing(Permission::CredentialsManage).into());
-        }
-        let mut page = credential::list(&self.auth, user_id).await?;
+        let mut page = if user_id == caller.user_id {
+            credential::list(&self.auth, user_id).await?
+        } else {
+            credential::of_other(&self.auth, caller, user_id).await?
+        };
         page.retain(|credential| credential.place() > after);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let more = page.len() > size;

@@ -3,9 +3,11 @@
 use tidings_proto_auth::v1::{
     ChangePasswordRequest, Credential, ListCredentialsRequest, ListCredentialsResponse, credential::Kind,
 };
+use tidings_proto_common::v1::Permission;
+use tidings_proto_user::v1::UserStatus;
 use tonic::Status;
 
-use crate::world::{PASSWORD, World, bearing, refusal};
+use crate::world::{PASSWORD, World, bearing, bytes, refusal};
 
 impl World {
     async fn list_credentials(
@@ -153,6 +155,57 @@ async fn others_credentials_are_for_who_manages_them() {
         refusal(world.list_credentials(&operator, of("no id")).await),
         "FIELD_INVALID"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anothers_address_is_for_who_may_see_addresses() {
+    let world = World::open().await;
+    let ada = world.register("ada").await.expect("registered");
+    let (manage, read) = (Permission::CredentialsManage, Permission::UsersReadPrivate);
+    let manager = world.holder("manager", &[manage]).await;
+    let reader = world.holder("reader", &[manage, read]).await;
+    let address = async |token: &str, whose: &str| {
+        let listed = world.list_credentials(token, of(whose)).await.expect("listed");
+        let emails = listed
+            .credentials
+            .into_iter()
+            .find_map(|credential| match credential.kind {
+                Some(Kind::Email(email)) => Some(email.email),
+                _ => None,
+            });
+        emails.expect("there is an address")
+    };
+    assert_eq!(address(&manager.access_token, &ada).await, "");
+    assert_eq!(address(&reader.access_token, &ada).await, "ada@example.org");
+    for own in ["", &manager.user_id] {
+        assert_eq!(address(&manager.access_token, own).await, "manager@example.org");
+    }
+    let only_reads = world.holder("only-reads", &[read]).await;
+    assert_eq!(
+        refusal(world.list_credentials(&only_reads.access_token, of(&ada)).await),
+        "PERMISSION_MISSING"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_has_no_credentials_to_be_seen() {
+    let world = World::open().await;
+    let ada = world.register("ada").await.expect("registered");
+    let permissions = [Permission::CredentialsManage, Permission::UsersReadPrivate];
+    let operator = world.holder("operator", &permissions).await.access_token;
+    let absent = world.source.new_id::<tidings_ids::kind::User>().to_string();
+    let absent = world.list_credentials(&operator, of(&absent)).await;
+    let absent = bytes(&absent.expect_err("nobody"));
+    for status in [UserStatus::Deleted, UserStatus::Pending] {
+        world.users.change(&ada, |user| user.status = status);
+        let refused = world.list_credentials(&operator, of(&ada)).await;
+        assert_eq!(bytes(&refused.expect_err("not shown")), absent, "{status:?}");
+    }
+    for status in [UserStatus::Suspended, UserStatus::Active] {
+        world.users.change(&ada, |user| user.status = status);
+        let listed = world.list_credentials(&operator, of(&ada)).await.expect("listed");
+        assert_eq!(kinds(&listed.credentials), ["password", "email"], "{status:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
