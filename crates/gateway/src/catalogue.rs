@@ -1,12 +1,12 @@
 //! Which RPCs are offered at the public port, from the descriptors.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use http::uri::PathAndQuery;
-use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
 use tidings_authn::Service;
 use tidings_proto_common::v1::{Authentication, Idempotency};
 use tidings_rpc::{Policies, Policy, policy::InvalidPolicy};
@@ -45,8 +45,9 @@ pub struct Method {
     pub policy: Arc<Policy>,
     /// Its shape and messages.
     pub descriptor: MethodDescriptor,
-    /// Whether it changes nothing, so that Connect may `GET` it.
-    pub is_read: bool,
+    /// Whether Connect may `GET` it: it changes nothing, and its request has no field for a secret, which would stand in the URL and
+    /// so in the logs of whatever it passes.
+    pub allows_get: bool,
 }
 
 impl Method {
@@ -86,7 +87,7 @@ impl Catalogue {
                 service: owner(&descriptor)?,
                 path: PathAndQuery::try_from(path.as_str()).expect("names of protobuf are fit for paths"),
                 policy: Arc::clone(policy),
-                is_read: is_read(&pool, &descriptor),
+                allows_get: is_read(&pool, &descriptor) && !holds_secret(&descriptor.input(), &mut HashSet::new()),
                 descriptor,
             };
             by_path.insert(path, Arc::new(method));
@@ -139,6 +140,17 @@ fn is_read(pool: &DescriptorPool, method: &MethodDescriptor) -> bool {
     declared == Some(Idempotency::Read as i32)
 }
 
+/// Whether a field of the message, however deep, is marked with `debug_redact`. Messages that were `seen` are not gone through again.
+fn holds_secret(message: &MessageDescriptor, seen: &mut HashSet<String>) -> bool {
+    seen.insert(message.full_name().to_owned())
+        && message.fields().any(|field| {
+            let options = field.options();
+            let marked = options.get_field_by_name("debug_redact");
+            marked.is_some_and(|value| value.as_bool() == Some(true))
+                || matches!(field.kind(), Kind::Message(inner) if holds_secret(&inner, seen))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Catalogue, DESCRIPTORS};
@@ -164,11 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_is_known() {
+    fn what_changes_nothing_and_takes_no_secret_may_be_got() {
         let catalogue = Catalogue::new(&DESCRIPTORS).expect("our own descriptors");
-        let is_read = |path: &str| catalogue.get(path).expect("listed").is_read;
-        assert!(is_read("/tidings.message.v1.MessageService/ListMessages"));
-        assert!(!is_read("/tidings.message.v1.MessageService/SendMessage"));
-        assert!(!is_read("/tidings.auth.v1.AuthService/Login"));
+        let allows_get = |path: &str| catalogue.get(path).expect("listed").allows_get;
+        assert!(allows_get("/tidings.message.v1.MessageService/ListMessages"));
+        assert!(!allows_get("/tidings.message.v1.MessageService/SendMessage"));
+        assert!(!allows_get("/tidings.auth.v1.AuthService/Login"));
+        assert!(!allows_get("/tidings.auth.v1.AuthService/IntrospectToken"));
     }
 }

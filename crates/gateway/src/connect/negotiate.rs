@@ -98,7 +98,7 @@ impl Refusal {
 /// The form of a request for `method`.
 pub fn negotiate(parts: &Parts, method: &Method) -> Result<(Format, Shape), Refusal> {
     let streams = method.streams();
-    if parts.method == HttpMethod::GET && method.is_read && !streams {
+    if parts.method == HttpMethod::GET && method.allows_get && !streams {
         // Another encoding than JSON is checked with the rest of the query.
         let format = if query::is_proto(&parts.uri) {
             Format::Proto
@@ -108,7 +108,7 @@ pub fn negotiate(parts: &Parts, method: &Method) -> Result<(Format, Shape), Refu
         return Ok((format, Shape::Unary));
     }
     if parts.method != HttpMethod::POST {
-        return Err(Refusal::Method(if method.is_read && !streams {
+        return Err(Refusal::Method(if method.allows_get && !streams {
             "GET, POST"
         } else {
             "POST"
