@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use tidings_auth_service::{Config, MailTransport, NewAccount, Registration};
@@ -32,6 +32,7 @@ Examples:
 
 /// Make administrators
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Admin {
     #[command(subcommand)]
     command: Command,
@@ -150,44 +151,172 @@ impl Create {
     }
 }
 
+/// Reads the name of `dev`'s administrator, in small letters. The rule is auth's, which refuses what it has no account for; a name is
+/// part of a file's, so it is held to it before anything is made.
+pub fn username(text: &str) -> Result<String, &'static str> {
+    let name = text.to_ascii_lowercase();
+    let permitted = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
+    let is_username = (2..=32).contains(&name.len())
+        && name.chars().all(permitted)
+        && name.chars().any(|character| character.is_ascii_alphanumeric())
+        && !name.contains("..");
+    is_username
+        .then_some(name)
+        .ok_or("a username has 2 to 32 of a-z, 0-9, '.', '_', '-', one of them a letter or digit, and no '..'")
+}
+
 /// Makes the administrator of `dev` if there is none of the name, and says where the password is.
-pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path, source: &Source) -> Result<String> {
-    let path = secrets.join(format!("admin-{username}"));
-    let password = kept_or_new(&path, source)?;
+pub async fn ensure(
+    auth: &services::AuthHandle,
+    database: &Database,
+    username: &str,
+    secrets: &Path,
+    source: &Source,
+) -> Result<String> {
+    use ErrorReason as R;
+    let file = PasswordFile::of(username, secrets);
+    let kept = file.read()?;
+    let is_kept = kept.is_some();
+    let password = match kept {
+        Some(password) => password,
+        None => file.begin(source)?,
+    };
     let admin = NewAccount {
         username: username.to_owned(),
         email: format!("{username}@localhost.localdomain"),
         password,
         display_name: String::new(),
     };
-    match auth.create_admin(admin).await {
-        Ok(()) => {}
-        Err(problem) if problem.reason() == ErrorReason::UsernameTaken => {}
-        Err(problem) => return Err(told(problem)).context(format!("cannot make the administrator {username}")),
-    }
-    Ok(format!("{username}, password in {}", path.display()))
-}
-
-/// The password in the file, or a new one that is kept there from now on. A file that cannot be read is no missing one.
-fn kept_or_new(path: &Path, source: &Source) -> Result<SecretString> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(SecretString::from(text.trim())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let password = new_password(source);
-            keep(path, &password).with_context(|| format!("cannot keep a password in {}", path.display()))?;
-            Ok(password)
+    if let Err(problem) = auth.create_admin(admin).await {
+        let holder = match problem.reason() {
+            R::UsernameTaken => Some(Holder::find(database, username).await?),
+            _ => None,
+        };
+        match (holder, problem.reason()) {
+            (Some(Holder::Admin), _) if is_kept => {}
+            (Some(Holder::Admin), _) => {
+                file.forget()?;
+                return Ok(format!("{username}, who was one before; the password is not kept here"));
+            }
+            (Some(Holder::Registration), _) => bail!(
+                "{username} is held by a registration that has not come to its end: try again in a few minutes, or choose another name"
+            ),
+            (Some(Holder::Other), _) => {
+                file.forget()?;
+                bail!("{username} is taken by somebody who is no administrator; choose another name");
+            }
+            (None, reason) => {
+                // After any other failure it may have been made all the same, with this password.
+                if matches!(reason, R::FieldInvalid | R::EmailTaken) {
+                    file.forget()?;
+                }
+                return Err(told(problem)).context(format!("cannot make the administrator {username}"));
+            }
         }
-        Err(error) => Err(error).with_context(|| format!("cannot read the password in {}", path.display())),
+    }
+    file.finish()?;
+    Ok(format!("{username}, password in {}", file.path.display()))
+}
+
+/// Who has a username that is taken.
+#[derive(Debug)]
+enum Holder {
+    Admin,
+    /// A user to be, whose name is reserved.
+    Registration,
+    Other,
+}
+
+impl Holder {
+    /// Asks the database itself, as its owner: no RPC tells this to somebody who has no account.
+    async fn find(database: &Database, username: &str) -> Result<Self> {
+        let mut connection = database.connect().await?;
+        let found: Option<(String, bool)> =
+            sqlx::query_as("select status, 'admin' = any (roles) from users.users where username = $1")
+                .bind(username)
+                .fetch_optional(&mut connection)
+                .await
+                .with_context(|| format!("cannot look up who {username} is"))?;
+        Ok(match found {
+            Some((status, _)) if status == "pending" => Self::Registration,
+            Some((_, true)) => Self::Admin,
+            _ => Self::Other,
+        })
     }
 }
 
-fn keep(path: &Path, password: &SecretString) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    writeln!(file, "{}", password.expose_secret())
+/// Where the password of `dev`'s administrator is kept. It is written under another name before there is the account, and gets its
+/// own name after: so the file is there only for an account that was made, and no crash leaves an account whose password is lost.
+#[derive(Debug)]
+struct PasswordFile {
+    path: PathBuf,
+    unfinished: PathBuf,
+}
+
+impl PasswordFile {
+    fn of(username: &str, secrets: &Path) -> Self {
+        // A username may end as an extension does, so none is replaced. Its letters hold no `~`.
+        Self {
+            path: secrets.join(format!("admin-{username}")),
+            unfinished: secrets.join(format!("admin-{username}~unfinished")),
+        }
+    }
+
+    /// The password that is kept, or that of a start which was cut off. A file that cannot be read is no missing one.
+    fn read(&self) -> Result<Option<SecretString>> {
+        for path in [&self.path, &self.unfinished] {
+            match fs::read_to_string(path) {
+                // Without its line's end it was cut off while it was written, and so before it was used.
+                Ok(text) if *path == self.unfinished && !text.ends_with('\n') => {}
+                Ok(text) => return Ok(Some(SecretString::from(text.trim()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read the password in {}", path.display()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A new password, which is stored from now on.
+    fn begin(&self, source: &Source) -> Result<SecretString> {
+        let password = new_password(source);
+        self.write(&password)
+            .with_context(|| format!("cannot keep a password in {}", self.unfinished.display()))?;
+        Ok(password)
+    }
+
+    fn write(&self, password: &SecretString) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.unfinished)?;
+        writeln!(file, "{}", password.expose_secret())?;
+        file.sync_all()
+    }
+
+    /// The account is made: its password is here.
+    fn finish(&self) -> Result<()> {
+        // Where it is kept from an earlier start there is nothing to do.
+        absent_or(fs::rename(&self.unfinished, &self.path))
+            .with_context(|| format!("cannot keep a password in {}", self.path.display()))
+    }
+
+    /// The account was refused: there is no password of it.
+    fn forget(&self) -> Result<()> {
+        absent_or(fs::remove_file(&self.unfinished))
+            .with_context(|| format!("cannot remove {}", self.unfinished.display()))
+    }
+}
+
+/// That there is no such file will do.
+fn absent_or(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// 96 bits in letters that can be typed.
@@ -228,13 +357,55 @@ mod tests {
     fn a_password_is_made_once_and_only_where_there_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let source = Source::seeded(1);
-        let path = folder.path().join("admin-ada");
-        let made = kept_or_new(&path, &source).unwrap();
-        let kept = kept_or_new(&path, &source).unwrap();
+        let file = PasswordFile::of("ada", folder.path());
+        assert!(file.read().unwrap().is_none());
+        let made = file.begin(&source).unwrap();
+        // Cut off here, the next start goes on with it.
+        assert!(!file.path.exists());
+        let kept = file.read().unwrap().unwrap();
+        assert_eq!(made.expose_secret(), kept.expose_secret());
+        file.finish().unwrap();
+        file.finish().unwrap();
+        assert!(!file.unfinished.exists());
+        let kept = file.read().unwrap().unwrap();
         assert_eq!(made.expose_secret(), kept.expose_secret());
 
-        fs::write(&path, [0xff]).unwrap();
-        let refused = kept_or_new(&path, &source).unwrap_err();
+        fs::write(&file.path, [0xff]).unwrap();
+        let refused = file.read().unwrap_err();
         assert!(refused.to_string().starts_with("cannot read the password"), "{refused}");
+    }
+
+    #[test]
+    fn half_a_password_is_none_and_one_of_nobody_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = PasswordFile::of("ada", folder.path());
+        fs::write(&file.unfinished, "abcd").unwrap();
+        assert!(file.read().unwrap().is_none());
+        file.begin(&Source::seeded(1)).unwrap();
+        assert!(file.read().unwrap().is_some());
+        file.forget().unwrap();
+        file.forget().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_that_is_no_username_names_no_file() {
+        for (text, name) in [("ada", "ada"), ("Ada", "ada"), ("a.b-c_9", "a.b-c_9")] {
+            assert_eq!(username(text).unwrap_or_default(), name, "{text}");
+        }
+        for text in [
+            "../../evil",
+            "..a",
+            "",
+            "a",
+            "a/b",
+            "--",
+            "a b",
+            "ädä",
+            "a\0b",
+            &"a".repeat(33),
+        ] {
+            assert!(username(text).is_err(), "{text:?}");
+        }
     }
 }

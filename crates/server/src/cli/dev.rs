@@ -48,7 +48,7 @@ pub struct Dev {
     postgres: PostgresArgs,
 
     /// Make an administrator of this name if there is none, with a password of its own
-    #[arg(long, value_name = "USERNAME")]
+    #[arg(long, env = "TIDINGS_ADMIN", value_name = "USERNAME", value_parser = admin::username)]
     admin: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl Dev {
         };
         let running = whole.start(given, listen, drain, source.clone()).await?;
         let admin = match &self.admin {
-            Some(name) => Some(admin::ensure(&running.auth, name, &secrets, &source).await?),
+            Some(name) => Some(admin::ensure(&running.auth, database, name, &secrets, &source).await?),
             None => None,
         };
         running.whole().await;

@@ -159,6 +159,72 @@ async fn the_admin_it_makes_can_log_in_with_the_password_it_keeps() {
     let login = format!(r#"{{"identifier": "ada", "password": "{}"}}"#, password.trim());
     let answer = dev.call("tidings.auth.v1.AuthService/Login", &login).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(dev.terminate().await, Some(0));
+
+    // As a start leaves it that is cut off when the account is made: the next one finds the password.
+    let kept = path.join("secrets/admin-ada");
+    fs::rename(&kept, path.join("secrets/admin-ada~unfinished")).unwrap();
+    let dev = Dev::start(&path, &["--admin", "Ada"]).await;
+    assert!(dev.banner.contains("secrets/admin-ada\n"), "{}", dev.banner);
+    assert!(kept.exists());
+    let answer = dev.call("tidings.auth.v1.AuthService/Login", &login).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_admin_whose_name_is_somebody_elses_is_refused_and_one_who_is_there_is_not() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let register = r#"{"username": "ada", "email": "ada@example.org", "password": "correct horse battery"}"#;
+    let answer = dev.call("tidings.auth.v1.AuthService/Register", register).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let made = tidings()
+        .args(["admin", "create", "--username", "grace", "--email", "grace@example.org"])
+        .arg("--data-dir")
+        .arg(&path)
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert_eq!(dev.terminate().await, Some(0));
+
+    let address = free_address().to_string();
+    let dev = ["dev", "--listen", &address, "--data-dir", text(&path), "--admin"];
+    let refused = run(&[&dev[..], &["ada"]].concat()).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("ada is taken by somebody who is no administrator; choose another name"),
+        "{said}"
+    );
+    let said = String::from_utf8_lossy(&refused.stdout);
+    assert!(!said.contains("Admin"), "{said}");
+
+    // Whose password is not kept here is said, and none is announced.
+    let dev = Dev::start(&path, &["--admin", "grace"]).await;
+    assert!(
+        dev.banner
+            .contains("grace, who was one before; the password is not kept here"),
+        "{}",
+        dev.banner
+    );
+    for file in fs::read_dir(path.join("secrets")).unwrap() {
+        let name = file.unwrap().file_name();
+        assert!(!name.to_str().unwrap().starts_with("admin-"), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_with_a_name_that_is_none_is_refused_before_anything_is_made() {
+    let (_parent, path) = folder();
+    for name in ["../../evil", "a b", ""] {
+        let address = free_address().to_string();
+        let refused = run(&["dev", "--listen", &address, "--data-dir", text(&path), "--admin", name]).await;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_ne!(refused.status.code(), Some(0), "{said}");
+        assert!(said.contains("username"), "{said}");
+        assert!(!path.exists(), "nothing was begun");
+    }
 }
 
 #[tokio::test]
