@@ -29,7 +29,7 @@ pub struct Migrate {
     print_roles: bool,
 
     /// How long to wait for another that migrates the same database
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, env = "TIDINGS_WAIT_SECS", value_name = "SECONDS", default_value_t = 60)]
     wait_secs: u64,
 }
 

@@ -12,7 +12,7 @@ mod whole;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 use crate::process;
 
@@ -27,7 +27,8 @@ Examples:
   tidings all --help
       What one process needs for a deployment
 
-Every setting is a flag and an environment variable. A flag wins over the variable. Secrets are best given as files.";
+Every setting is a flag and an environment variable, which `--help` of the command names. A flag wins over the variable. What is
+asked of one run only, as whom `admin create` makes, is a flag alone. Secrets are best given as files.";
 
 /// A self-hosted messaging backend: gRPC services over Postgres, with ordered, durable, resumable chats
 #[derive(Debug, Parser)]
@@ -63,7 +64,11 @@ enum Command {
 
 /// Runs what the command line says.
 pub fn run() -> ExitCode {
-    match Arguments::parse().command {
+    let given = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let mut definition = flags_win(definition(), &given.collect::<Vec<_>>());
+    let matches = definition.get_matches_mut();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut definition).exit());
+    match arguments.command {
         Command::Dev(dev) => process::run(dev.run()),
         Command::All(all) => process::run(all.run()),
         Command::Auth(auth) => process::run(auth.run()),
@@ -75,6 +80,37 @@ pub fn run() -> ExitCode {
         Command::Doctor(doctor) => process::run(doctor.run()),
         Command::Admin(admin) => process::run(admin.run()),
     }
+}
+
+/// Leaves out the variables of settings that a given flag excludes: that a flag wins over a variable counts also where they are two
+/// forms of one setting, such as `--database-url-file` and `TIDINGS_DATABASE_URL`.
+fn flags_win(command: clap::Command, given: &[String]) -> clap::Command {
+    let is_given = |argument: &clap::Arg| {
+        let Some(flag) = argument.get_long() else { return false };
+        let named = given.iter().filter_map(|text| text.strip_prefix("--"));
+        named
+            .map(|text| text.split('=').next().unwrap_or_default())
+            .any(|name| name == flag)
+    };
+    let mut beaten = Vec::new();
+    for argument in command.get_arguments() {
+        for other in command.get_arg_conflicts_with(argument) {
+            for (winner, loser) in [(argument, other), (other, argument)] {
+                if is_given(winner) && !is_given(loser) {
+                    beaten.push(loser.get_id().clone());
+                }
+            }
+        }
+    }
+    command
+        .mut_args(|argument| {
+            if beaten.contains(argument.get_id()) {
+                argument.env(None)
+            } else {
+                argument
+            }
+        })
+        .mut_subcommands(|subcommand| flags_win(subcommand, given))
 }
 
 /// The command line's definition, for tests that hold documents against it.
@@ -107,13 +143,40 @@ mod tests {
                 let name = format!("{} --{flag}", command.get_name());
                 assert!(argument.get_help().is_some(), "{name} has no help");
                 let expected = format!("TIDINGS_{}", flag.to_uppercase().replace('-', "_"));
-                let is_setting =
-                    !["admin", "username", "email", "display-name", "print-roles", "wait-secs"].contains(&flag);
+                // What is asked of one run is none.
+                let is_setting = match command.get_name() {
+                    "create" => !["username", "email", "display-name"].contains(&flag),
+                    "migrate" => flag != "print-roles",
+                    _ => true,
+                };
                 if is_setting {
                     let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
                     assert_eq!(variable, Some(expected), "{name}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_understands() {
+        let definition = definition();
+        for command in commands(&definition) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = help.replace("\\\n", " ");
+            let mut examples = 0;
+            for line in help.lines() {
+                // Variables may stand before, and what a shell does with its output after.
+                let words = line.split_whitespace().skip_while(|word| word.contains('='));
+                let words: Vec<&str> = words.take_while(|word| *word != ">").collect();
+                let ["tidings", first, ..] = words[..] else { continue };
+                assert!(first == name || ["tidings", "create"].contains(&name), "{name}: {line}");
+                if let Err(error) = self::definition().try_get_matches_from(&words) {
+                    assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{line}: {error}");
+                }
+                examples += 1;
+            }
+            assert!(help.starts_with("Example") && examples > 0, "{name} has no examples");
         }
     }
 

@@ -22,6 +22,52 @@ use crate::{
     suite::{Base, Part, Peers, feeds, services},
 };
 
+const AUTH_EXAMPLES: &str = "\
+Examples:
+  tidings auth --listen 10.0.0.1:7711 --user-address https://user:7712 --public-url https://chat.example.org \\
+      --database-url-file /run/secrets/database_auth --auth-secret-file /run/secrets/auth \\
+      --suite-secret-file /run/secrets/suite --smtp-url-file /run/secrets/smtp \\
+      --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
+  tidings auth --database-url-file database --auth-secret-file auth --suite-secret-file suite --mail-dir mail
+      On one machine with the others: without TLS, and mails as files";
+
+const USER_EXAMPLES: &str = "\
+Examples:
+  tidings user --listen 10.0.0.2:7712 --auth-address https://auth:7711 \\
+      --database-url-file /run/secrets/database_user --suite-secret-file /run/secrets/suite \\
+      --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
+  tidings user --database-url-file database --suite-secret-file suite
+      On one machine with the others, without TLS";
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  tidings chat --listen 10.0.0.3:7713 --auth-address https://auth:7711 --user-address https://user:7712 \\
+      --message-address https://message:7714 \\
+      --database-url-file /run/secrets/database_chat --suite-secret-file /run/secrets/suite \\
+      --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
+  tidings chat --database-url-file database --suite-secret-file suite
+      On one machine with the others, without TLS";
+
+const MESSAGE_EXAMPLES: &str = "\
+Examples:
+  tidings message --listen 10.0.0.4:7714 --auth-address https://auth:7711 --user-address https://user:7712 \\
+      --data-dir /var/lib/tidings --public-url https://chat.example.org \\
+      --database-url-file /run/secrets/database_message --suite-secret-file /run/secrets/suite \\
+      --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
+  tidings message --database-url-file database --suite-secret-file suite
+      On one machine with the others, without TLS";
+
+const GATEWAY_EXAMPLES: &str = "\
+Examples:
+  tidings gateway --listen 0.0.0.0:7700 --trusted-proxies 10.0.0.9 --cors https://chat.example.org \\
+      --auth-address https://auth:7711 --user-address https://user:7712 \\
+      --chat-address https://chat:7713 --message-address https://message:7714 \\
+      --suite-secret-file /run/secrets/suite \\
+      --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
+      Behind a proxy that speaks TLS with clients
+  tidings gateway --suite-secret-file suite --reflection true
+      On one machine with the others, without TLS, for grpcurl";
+
 /// What every process of one service is told.
 #[derive(Debug, Args)]
 struct Common {
@@ -41,6 +87,7 @@ struct Common {
 ///
 /// Its RPCs are for the gateway and the other services; run two for a deployment that must not stop.
 #[derive(Debug, Args)]
+#[command(after_help = AUTH_EXAMPLES)]
 pub struct Auth {
     /// Where the other services connect
     #[arg(
@@ -73,6 +120,7 @@ pub struct Auth {
 ///
 /// Its RPCs are for the gateway and the other services; run two for a deployment that must not stop.
 #[derive(Debug, Args)]
+#[command(after_help = USER_EXAMPLES)]
 pub struct User {
     /// Where the other services connect
     #[arg(
@@ -93,6 +141,7 @@ pub struct User {
 ///
 /// Its RPCs are for the gateway.
 #[derive(Debug, Args)]
+#[command(after_help = CHAT_EXAMPLES)]
 pub struct Chat {
     /// Where the other services connect
     #[arg(
@@ -113,6 +162,7 @@ pub struct Chat {
 ///
 /// Its RPCs are for the gateway and chat. Several of them share the folder of attachments.
 #[derive(Debug, Args)]
+#[command(after_help = MESSAGE_EXAMPLES)]
 pub struct Message {
     /// Where the other services connect
     #[arg(
@@ -137,6 +187,7 @@ pub struct Message {
 ///
 /// It has no database, and can be run as often as needed.
 #[derive(Debug, Args)]
+#[command(after_help = GATEWAY_EXAMPLES)]
 pub struct Gateway {
     #[command(flatten)]
     listen: PublicListenArgs,

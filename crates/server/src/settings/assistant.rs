@@ -14,7 +14,7 @@ pub struct AssistantArgs {
 /// Who answers in sessions for which the caller names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Assistant {
-    /// The built-in assistant, which answers with the same words (what `dev` does)
+    /// The built-in assistant, which answers `echo:` and the same words (what `dev` does)
     Echo,
     /// Nobody: such sessions are refused (what `all` does)
     None,

@@ -294,3 +294,28 @@ async fn a_process_that_lacks_a_setting_names_it() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_flag_wins_over_the_variable_of_the_other_form_of_its_setting() {
+    let (parent, _) = folder();
+    let absent = parent.path().join("absent");
+    let migrate = |arguments: &[&str], variable: &str, value: &str| {
+        let mut command = tidings();
+        command.arg("migrate").args(arguments).env(variable, value);
+        async move {
+            let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        }
+    };
+    let file = ["--database-url-file", text(&absent)];
+    let said = migrate(&file, "TIDINGS_DATABASE_URL", "nonsense").await;
+    assert!(said.contains("cannot read") && said.contains(text(&absent)), "{said}");
+    let said = migrate(&["--database-url=nonsense"], "TIDINGS_DATABASE_URL_FILE", text(&absent)).await;
+    assert!(said.contains("database URL cannot be understood"), "{said}");
+
+    let both = [&file[..], &["--database-url", "nonsense"]].concat();
+    let said = migrate(&both, "TIDINGS_WAIT_SECS", "1").await;
+    assert!(said.contains("cannot be used with"), "{said}");
+    let said = migrate(&file, "TIDINGS_WAIT_SECS", "soon").await;
+    assert!(said.contains("--wait-secs"), "{said}");
+}
