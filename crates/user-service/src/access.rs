@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use tidings_ids::{RoleId, UserId};
-use tidings_proto_common::v1::Permission;
+use tidings_proto_common::v1::{Authentication, Permission};
 use tidings_rpc::Policy;
 
-use crate::{authority::Verdict, permissions::Permissions, role::Role};
+use crate::{
+    authority::{Audience, Verdict},
+    permissions::Permissions,
+    role::Role,
+};
 
 /// A question.
 #[derive(Debug, Clone)]
@@ -96,7 +100,7 @@ const EFFECTS: [(&str, Effect); 17] = [
         },
     ),
     (
-        "tidings.user.v1.UserService/DeleteUser",
+        DELETE_USER,
         Effect::OnUser {
             permission: Permission::UsersManage,
             own: true,
@@ -149,11 +153,51 @@ const EFFECTS: [(&str, Effect); 17] = [
         "tidings.auth.v1.ServiceAccountService/CreateApiKey",
         on_other(Permission::ServiceAccountsManage),
     ),
-    (
-        "tidings.auth.v1.AuthService/CreateUserToken",
-        take_over(Permission::UserTokensCreate, false),
-    ),
+    (CREATE_USER_TOKEN, take_over(Permission::UserTokensCreate, false)),
 ];
+
+/// Deletes an account, which programs do not do to themselves.
+const DELETE_USER: &str = "tidings.user.v1.UserService/DeleteUser";
+
+/// Brings in a product's user, which is for the product's program.
+const CREATE_USER_TOKEN: &str = "tidings.auth.v1.AuthService/CreateUserToken";
+
+const AUTH: &str = "tidings.auth.v1.";
+
+/// What of auth an API key's access token may call, as `persons.rs` has it there. All else that auth asks a user for belongs to login
+/// sessions.
+const FOR_KEYS: [&str; 5] = [
+    CREATE_USER_TOKEN,
+    "tidings.auth.v1.AuthService/IntrospectToken",
+    "tidings.auth.v1.AuthService/RotateSigningKey",
+    "tidings.auth.v1.ServiceAccountService/",
+    "tidings.auth.v1.AuthAuditService/",
+];
+
+/// For whom an RPC that asks for a user is there, where it is not for accounts of every kind. `oneself` says that it is to be done to
+/// who calls it.
+pub fn audience(policy: &Policy, oneself: bool) -> Option<Audience> {
+    let method = &*policy.method;
+    let of_auth = method.starts_with(AUTH) && policy.authentication == Authentication::User;
+    if method == CREATE_USER_TOKEN {
+        Some(Audience::Programs(Permission::UserTokensCreate))
+    } else if method == DELETE_USER && oneself {
+        Some(DELETE_ONESELF)
+    } else if of_auth && !is_for_keys(method) {
+        Some(Audience::LoggedIn)
+    } else {
+        None
+    }
+}
+
+/// A program ends with its service account, which is for who manages these.
+pub const DELETE_ONESELF: Audience = Audience::Persons(Permission::UsersManage);
+
+fn is_for_keys(method: &str) -> bool {
+    FOR_KEYS
+        .iter()
+        .any(|permitted| method == *permitted || (permitted.ends_with('/') && method.starts_with(permitted)))
+}
 
 /// Done to oneself, or with this permission to others.
 const fn own_or(permission: Permission) -> Effect {
@@ -189,6 +233,29 @@ const fn take_over(permission: Permission, own: bool) -> Effect {
 }
 
 impl Effect {
+    /// What is done to a user where only a permission is asked for. Most permissions let their holder do nothing to accounts, so that
+    /// how high a user stands does not count with them.
+    pub fn of_permission(permission: Permission) -> Self {
+        match permission {
+            Permission::UsersManage
+            | Permission::RolesManage
+            | Permission::CredentialsManage
+            | Permission::ServiceAccountsManage
+            | Permission::UserTokensCreate => on_other(permission),
+            Permission::Unspecified
+            | Permission::UsersList
+            | Permission::UsersReadPrivate
+            | Permission::RolesRead
+            | Permission::GroupsCreate
+            | Permission::ChatsCreate
+            | Permission::ResponsesCreate
+            | Permission::TokensIntrospect
+            | Permission::SigningKeysManage
+            | Permission::AccessRead
+            | Permission::AuditRead => Self::None,
+        }
+    }
+
     /// What a call of the RPC does.
     pub fn of(policy: &Policy) -> Self {
         let listed = EFFECTS.iter().find(|(method, _)| **method == *policy.method);
@@ -203,9 +270,57 @@ impl Effect {
 
 #[cfg(test)]
 mod tests {
-    use tidings_rpc::Policies;
+    use tidings_rpc::{Policies, Policy};
 
-    use super::{EFFECTS, Effect};
+    use super::{DELETE_ONESELF, EFFECTS, Effect, FOR_KEYS, audience, is_for_keys};
+    use crate::authority::Audience;
+
+    fn policies() -> Policies {
+        Policies::from_descriptors(&crate::SUITE).expect("valid")
+    }
+
+    #[test]
+    fn every_rpc_that_acts_on_users_does_so_by_a_permission_that_does() {
+        for policy in policies().iter() {
+            if let Effect::OnUser { permission, .. } = Effect::of(policy) {
+                let bare = Effect::of_permission(permission);
+                assert!(matches!(bare, Effect::OnUser { .. }), "{}", policy.method);
+            }
+        }
+    }
+
+    #[test]
+    fn what_of_auth_is_not_for_keys_is_for_who_logs_in() {
+        let policies = policies();
+        let of = |method: &str, oneself: bool| {
+            let policy = policies.get(&format!("/{method}"));
+            audience(policy.unwrap_or_else(|| panic!("there is no {method}")), oneself)
+        };
+        for method in [
+            "tidings.auth.v1.AuthService/Logout",
+            "tidings.auth.v1.AuthService/LogoutAll",
+            "tidings.auth.v1.CredentialService/ChangePassword",
+            "tidings.auth.v1.CredentialService/SetPassword",
+            "tidings.auth.v1.LoginSessionService/ListLoginSessions",
+        ] {
+            assert_eq!(of(method, false), Some(Audience::LoggedIn), "{method}");
+        }
+        for method in [
+            "tidings.auth.v1.AuthService/IntrospectToken",
+            "tidings.auth.v1.AuthService/Login",
+            "tidings.auth.v1.ServiceAccountService/CreateApiKey",
+            "tidings.user.v1.UserService/DeleteUser",
+            "tidings.user.v1.UserService/UpdateUser",
+        ] {
+            assert_eq!(of(method, false), None, "{method}");
+        }
+        assert_eq!(of("tidings.user.v1.UserService/DeleteUser", true), Some(DELETE_ONESELF));
+        let there = |permitted: &&str| {
+            let found = |policy: &Policy| policy.method.starts_with(*permitted) && is_for_keys(&policy.method);
+            policies.iter().any(|policy| found(policy))
+        };
+        assert!(FOR_KEYS.iter().all(there));
+    }
 
     #[test]
     fn every_rpc_that_is_listed_is_there_and_listed_once() {

@@ -3,7 +3,8 @@
 //! [`judge`] is the only place that decides it. The RPCs that change something ask it in the transaction of the effect, and
 //! `AccessService` asks it for a decision and the rules that led there, so that what is told and what is done never differ.
 
-use tidings_proto_common::v1::Permission;
+use tidings_proto_common::v1::{ErrorReason, Permission};
+use tidings_rpc::Problem;
 
 use crate::{
     error::{Error, PermissionNumber},
@@ -25,11 +26,61 @@ pub struct Actor {
     pub reach: Option<Permissions>,
 }
 
+/// How an account comes in, which some RPCs go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A person, who logs in.
+    Person,
+    /// A program that logs in, as the operator's own does.
+    Program,
+    /// A program that comes by API keys and never logs in.
+    ServiceAccount,
+}
+
+/// For which kinds of accounts an RPC is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Who logs in, as it is about login sessions and what they begin with.
+    LoggedIn,
+    /// Persons. To programs it is what this permission is missing for.
+    Persons(Permission),
+    /// Programs. To persons it is what this permission is missing for, even if they hold it.
+    Programs(Permission),
+}
+
+impl Audience {
+    /// Whether the RPC is there for an account of this kind.
+    #[must_use]
+    pub fn includes(self, kind: Kind) -> bool {
+        match self {
+            Self::LoggedIn => kind != Kind::ServiceAccount,
+            Self::Persons(_) => kind == Kind::Person,
+            Self::Programs(_) => kind != Kind::Person,
+        }
+    }
+
+    /// What others are refused with.
+    #[must_use]
+    pub fn refusal(self) -> Error {
+        match self {
+            Self::LoggedIn => Problem::new(ErrorReason::KindUnsuitable).into(),
+            Self::Persons(permission) | Self::Programs(permission) => Error::PermissionMissing(permission as i32),
+        }
+    }
+}
+
 /// What somebody wants to do. What it is to be done to is `None` where there is no such thing.
 #[derive(Debug, Clone, Copy)]
 pub enum Deed<'a> {
     /// Something that asks for this permission and nothing else; [`Permission::Unspecified`] asks for none.
     Use(Permission),
+    /// Something that is not there for every kind of account.
+    CallAs {
+        /// The actor's.
+        kind: Kind,
+        /// For whom it is there.
+        audience: Audience,
+    },
     /// Something done to a user's account, besides giving and taking roles.
     ActOnUser {
         /// What it asks for; [`Permission::Unspecified`] where users do it to themselves.
@@ -82,6 +133,8 @@ pub enum Deed<'a> {
 pub enum Rule {
     /// The RPC is there for users or for everybody, which the middleware sees to.
     MethodOffered,
+    /// The RPC is there for accounts of the actor's kind.
+    KindIncluded(Kind),
     /// The actor's account may act.
     AccountActive(Status),
     /// The actor's roles allow it.
@@ -176,6 +229,9 @@ impl Trial<'_> {
         self.hold_to(Rule::AccountActive(status), active, Error::CallerInactive)?;
         match deed {
             Deed::Use(permission) => self.permission(permission),
+            Deed::CallAs { kind, audience } => {
+                self.hold_to(Rule::KindIncluded(kind), audience.includes(kind), audience.refusal())
+            }
             Deed::ActOnUser {
                 permission,
                 user,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prost_types::{FieldMask, Timestamp};
 use tidings_authn::Caller;
+use tidings_ids::UserId;
 use tidings_proto_common::v1::{FeedHeartbeat, Permission};
 use tidings_proto_user::v1 as proto;
 use tidings_rpc::Violations;
@@ -54,6 +55,15 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether the caller may see which roles the user holds, and so how high the user stands.
+    pub fn roles_of(self, user_id: UserId) -> bool {
+        self.private(user_id) || self.caller.holds(Permission::RolesRead)
+    }
+
+    fn private(self, user_id: UserId) -> bool {
+        self.caller.user_id == user_id || self.caller.holds(Permission::UsersReadPrivate)
+    }
+
     /// The user as the caller may see it.
     pub fn user(self, user: User) -> proto::User {
         if user.status == Status::Deleted {
@@ -63,9 +73,8 @@ impl View<'_> {
                 ..proto::User::default()
             };
         }
-        let oneself = self.caller.user_id == user.user_id;
-        let private = oneself || self.caller.holds(Permission::UsersReadPrivate);
-        let roles = private || self.caller.holds(Permission::RolesRead);
+        let private = self.private(user.user_id);
+        let roles = self.roles_of(user.user_id);
         proto::User {
             etag: user.etag(),
             user_id: user.user_id.to_string(),

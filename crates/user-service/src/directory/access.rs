@@ -5,8 +5,8 @@ use tidings_rpc::{Policy, Problem};
 
 use super::{Directory, authority};
 use crate::{
-    access::{Asked, Decision, Effect, Query},
-    authority::{Deed, Rule, Verdict, judge_all},
+    access::{Asked, Decision, Effect, Query, audience},
+    authority::{Deed, Kind, Rule, Verdict, judge_all},
     error::Error,
     role::Rank,
     store::{roles, users},
@@ -25,13 +25,7 @@ impl Directory {
             .ok_or(Error::NotFound)?;
         let held = roles::of_user(&mut *connection, query.subject).await?;
         let effect = match &query.asked {
-            Asked::Permission(permission) => Effect::OnUser {
-                permission: *permission,
-                own: false,
-                ends: false,
-                deleted: false,
-                takes_over: false,
-            },
+            Asked::Permission(permission) => Effect::of_permission(*permission),
             Asked::Method(policy) => match offered(policy) {
                 Ok(true) => Effect::of(policy),
                 Ok(false) => return Ok(Decision::of(Verdict::met(Rule::MethodOffered))),
@@ -59,9 +53,15 @@ impl Directory {
             _ => None,
         };
         let mut deeds = vec![Deed::Use(asked_for)];
+        let oneself = query.user == Some(query.subject);
+        if let Asked::Method(policy) = &query.asked
+            && let Some(audience) = audience(policy, oneself)
+        {
+            let kind = kind(connection, query.subject).await?;
+            deeds.push(Deed::CallAs { kind, audience });
+        }
         match (effect, user, role.as_ref()) {
             (Effect::OnUser { permission, own, .. }, Some(user), _) => {
-                let oneself = query.user == Some(query.subject);
                 let permission = if own && oneself {
                     Permission::Unspecified
                 } else {
@@ -74,7 +74,7 @@ impl Directory {
                 });
                 deeds.extend(held_by_user.as_ref().map(Deed::TakeOver));
             }
-            (Effect::OfOthers(permission), Some(_), _) if query.user != Some(query.subject) => {
+            (Effect::OfOthers(permission), Some(_), _) if !oneself => {
                 deeds.push(Deed::Use(permission));
             }
             (Effect::AssignRole, Some(user), Some(role)) => deeds.push(Deed::AssignRole {
@@ -119,6 +119,19 @@ fn offered(policy: &Policy) -> Result<bool, Error> {
             Err(Error::Problem(Problem::new(ErrorReason::MethodUnknown)))
         }
     }
+}
+
+/// How the user's account comes in. What tells a program that logs in from a service account is the address that logging in asks for.
+async fn kind(connection: &mut sqlx::PgConnection, user_id: tidings_ids::UserId) -> Result<Kind, Error> {
+    let user = users::find(connection, &[user_id])
+        .await?
+        .pop()
+        .ok_or(Error::NotFound)?;
+    Ok(match (user.is_bot, user.email) {
+        (false, _) => Kind::Person,
+        (true, Some(_)) => Kind::Program,
+        (true, None) => Kind::ServiceAccount,
+    })
 }
 
 /// The rank of the user that an RPC is about; `None` where there is no such user for it.

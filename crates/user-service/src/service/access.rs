@@ -67,8 +67,12 @@ impl AccessService for Rpcs {
         let caller = caller(&request)?;
         let query = self.parse_one(&caller, request.into_inner().query)?;
         let Decision { verdict, roles } = self.directory.decide(&query).await?;
+        let view = self.view(&caller);
+        let ranks = query.user.is_some_and(|user_id| view.roles_of(user_id));
         let findings = verdict.findings.iter();
-        let findings = findings.map(|(rule, met)| finding(*rule, *met, &roles)).collect();
+        let findings = findings
+            .map(|(rule, met)| finding(*rule, *met, &roles, ranks))
+            .collect();
         Ok(Response::new(ExplainAccessResponse {
             decision: Some(answer(verdict)),
             findings,
@@ -162,13 +166,15 @@ fn answer(verdict: Verdict) -> AccessDecision {
     }
 }
 
-fn finding(rule: Rule, met: bool, roles: &[Role]) -> AccessFinding {
+/// `ranks` says whether the caller may learn how high the other user stands.
+fn finding(rule: Rule, met: bool, roles: &[Role], ranks: bool) -> AccessFinding {
     let mut finding = AccessFinding {
         met,
         ..AccessFinding::default()
     };
     let rule = match rule {
         Rule::MethodOffered => AccessRule::MethodOffered,
+        Rule::KindIncluded(_) => AccessRule::KindIncluded,
         Rule::AccountActive(status) => {
             finding.set_status(UserStatus::from(status));
             AccessRule::AccountActive
@@ -194,7 +200,9 @@ fn finding(rule: Rule, met: bool, roles: &[Role]) -> AccessFinding {
             AccessRule::RankReachesRole
         }
         Rule::RankReachesUser { actor, user } => {
-            (finding.actor_rank, finding.target_rank) = (actor, user);
+            if ranks {
+                (finding.actor_rank, finding.target_rank) = (actor, user);
+            }
             AccessRule::RankReachesUser
         }
         Rule::AdminRemains => AccessRule::AdminRemains,

@@ -1,7 +1,7 @@
 use prost::Message as _;
 use tidings_authn::Caller;
 use tidings_ids::UserId;
-use tidings_proto_common::v1::{ErrorReason, Permission};
+use tidings_proto_common::v1::ErrorReason;
 use tidings_proto_user::v1::{
     self as proto, BatchGetUsersRequest, BatchGetUsersResponse, ChangeUsernameRequest, ChangeUsernameResponse,
     DeleteUserRequest, DeleteUserResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest,
@@ -14,6 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Rpcs, given, lookup, open, valid};
 use crate::{
+    access::DELETE_ONESELF,
+    authority::Kind,
     convert::{Mask, timestamp},
     error::Error,
     lifecycle::Step,
@@ -208,9 +210,9 @@ impl UserService for Rpcs {
             .optional_id("user_id", &request.user_id)
             .unwrap_or(caller.user_id);
         Error::if_any(violations)?;
-        // A program ends with its service account, which is for who manages these.
-        if caller.is_bot && user_id == caller.user_id {
-            return Err(Error::PermissionMissing(Permission::UsersManage as i32).into());
+        let kind = if caller.is_bot { Kind::Program } else { Kind::Person };
+        if user_id == caller.user_id && !DELETE_ONESELF.includes(kind) {
+            return Err(DELETE_ONESELF.refusal().into());
         }
         let call = (request_id, &request);
         self.step(&caller, DELETE_USER, Step::Delete, user_id, &request.etag, call)

@@ -2,8 +2,9 @@
 
 use tidings_proto_common::v1::{ErrorReason as R, Permission as P};
 use tidings_proto_user::v1::{
-    AccessDecision, AccessQuery, AccessRule as Rule, BatchCheckAccessRequest, CheckAccessRequest, ExplainAccessRequest,
-    ExplainAccessResponse, ListPermissionsRequest, SuspendUserRequest, UserStatus, access_query::Action,
+    AccessDecision, AccessQuery, AccessRule as Rule, ActivateUserRequest, BatchCheckAccessRequest, CheckAccessRequest,
+    CreateUserRequest, DeleteUserRequest, ExplainAccessRequest, ExplainAccessResponse, ListPermissionsRequest,
+    SuspendUserRequest, UserStatus, access_query::Action,
 };
 use tonic::Status;
 
@@ -110,7 +111,8 @@ async fn an_explanation_names_every_rule_in_order() {
         world.register("ruth", &["admin"]).await,
         world.register("ada", &[]).await,
     );
-    let clerk_role = world.ranked_role(&ruth, "clerk", &[P::RolesManage], 100).await;
+    let allowed = [P::RolesRead, P::RolesManage];
+    let clerk_role = world.ranked_role(&ruth, "clerk", &allowed, 100).await;
     world.ranked_role(&ruth, "crown", &[], 700).await;
     let clerk = world.register("carl", &["clerk", "member"]).await;
     let crowned = world.register("karl", &["crown"]).await;
@@ -170,6 +172,175 @@ async fn an_explanation_names_every_rule_in_order() {
         Some(&Rule::PermissionInToken),
         "the rest is left open"
     );
+}
+
+#[tokio::test]
+async fn how_high_others_stand_is_told_to_who_may_see_their_roles() {
+    let world = World::begin().await;
+    let ruth = world.register("ruth", &["admin"]).await;
+    world.ranked_role(&ruth, "desk", &[P::UsersManage], 100).await;
+    world.ranked_role(&ruth, "reader", &[P::RolesRead], 0).await;
+    let desk = world.register("dora", &["desk"]).await;
+    let lead = world.register("lena", &["desk", "reader"]).await;
+    let ada = world.register("ada", &[]).await;
+    let on = |target: &Actor, query: AccessQuery| AccessQuery {
+        target_user_id: target.user_id.to_string(),
+        ..query
+    };
+    let suspend = method("tidings.user.v1.UserService/SuspendUser");
+
+    // Whoever lacks the permission is told that, and nothing of the other.
+    for query in [permission(P::UsersManage), suspend.clone()] {
+        let refused = explain(&world, &ada, on(&ruth, query)).await;
+        assert_eq!(refused.findings.last().unwrap().rule(), Rule::PermissionHeld);
+        assert_eq!(refused.decision.unwrap().reason(), R::PermissionMissing);
+    }
+    for query in [permission(P::UsersManage), suspend] {
+        for (asker, (target, met), ranks) in [
+            (&desk, (&ruth, false), (0, 0)),
+            (&desk, (&ada, true), (0, 0)),
+            (&desk, (&desk, true), (100, 100)),
+            (&lead, (&ruth, false), (100, 1_000)),
+            (&lead, (&ada, true), (100, 0)),
+        ] {
+            let explained = explain(&world, asker, on(target, query.clone())).await;
+            let mut findings = explained.findings.iter();
+            let told = findings.find(|finding| finding.rule() == Rule::RankReachesUser);
+            let told = told.expect("the rule");
+            assert_eq!((told.met, (told.actor_rank, told.target_rank)), (met, ranks));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_permission_that_is_not_about_accounts_does_not_look_at_ranks() {
+    let world = World::begin().await;
+    let (ruth, ada) = (
+        world.register("ruth", &["admin"]).await,
+        world.register("ada", &[]).await,
+    );
+    for target_user_id in [ruth.user_id.to_string(), world.absent()] {
+        for number in [P::ChatsCreate, P::GroupsCreate, P::UsersList] {
+            let query = AccessQuery {
+                target_user_id: target_user_id.clone(),
+                ..permission(number)
+            };
+            let explained = explain(&world, &ada, query).await;
+            assert!(explained.decision.unwrap().allowed, "{number:?}");
+            assert_eq!(
+                rules(&explained),
+                [Rule::AccountActive, Rule::PermissionHeld, Rule::PermissionInToken]
+            );
+        }
+    }
+    for number in [
+        P::UsersManage,
+        P::RolesManage,
+        P::CredentialsManage,
+        P::ServiceAccountsManage,
+        P::UserTokensCreate,
+    ] {
+        let name = format!("only-{}", number as i32);
+        world.ranked_role(&ruth, &name, &[number], 0).await;
+        let manager = world.register(&name, &[&name]).await;
+        for (target, expected) in [(&ruth, R::RankTooLow), (&ada, R::Unspecified)] {
+            let query = AccessQuery {
+                target_user_id: target.user_id.to_string(),
+                ..permission(number)
+            };
+            let decision = check(&world, &manager, query).await.unwrap();
+            assert_eq!(decision.reason(), expected, "{number:?}");
+        }
+    }
+}
+
+/// A bot with these roles: a service account, or one of the operator's, which has an address.
+async fn bot(world: &World, username: &str, email: &str, roles: &[&str]) -> Actor {
+    let request = CreateUserRequest {
+        email: email.to_owned(),
+        is_bot: true,
+        role_names: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..world.registration(username)
+    };
+    let user_id = request.user_id.clone();
+    world.provisioning().create_user(request).await.expect("created");
+    let activate = ActivateUserRequest {
+        user_id: user_id.clone(),
+        email_verified: false,
+    };
+    world.provisioning().activate_user(activate).await.expect("activated");
+    world.log_in(user_id.parse().expect("an id")).await
+}
+
+#[tokio::test]
+async fn what_is_not_there_for_every_kind_of_account_is_told_so() {
+    let world = World::begin().await;
+    let ruth = world.register("ruth", &["admin"]).await;
+    let allowed = [P::UserTokensCreate, P::CredentialsManage, P::UsersManage];
+    world.role(&ruth, "product", &allowed).await;
+    let product = bot(&world, "product", "", &["product"]).await;
+    let program = bot(&world, "program", "program@example.org", &["product"]).await;
+    let ada = world.register("ada", &[]).await;
+
+    for (name, who) in [
+        ("tidings.auth.v1.AuthService/Logout", &ada),
+        ("tidings.auth.v1.AuthService/LogoutAll", &ada),
+        ("tidings.auth.v1.CredentialService/ChangePassword", &ada),
+        ("tidings.auth.v1.CredentialService/SetPassword", &ruth),
+        ("tidings.auth.v1.LoginSessionService/ListLoginSessions", &ada),
+    ] {
+        for (caller, reason) in [
+            (who, R::Unspecified),
+            (&program, R::Unspecified),
+            (&product, R::KindUnsuitable),
+        ] {
+            let explained = explain(&world, caller, method(name)).await;
+            assert_eq!(explained.decision.unwrap().reason(), reason, "{name}");
+            assert!(rules(&explained).contains(&Rule::KindIncluded), "{name}");
+        }
+        // Who asks about another is told the same.
+        let about = AccessQuery {
+            user_id: product.user_id.to_string(),
+            ..method(name)
+        };
+        let decision = check(&world, &ruth, about).await.unwrap();
+        assert_eq!(decision.reason(), R::KindUnsuitable, "{name}");
+    }
+
+    let bring_in = method("tidings.auth.v1.AuthService/CreateUserToken");
+    for (caller, allowed) in [(&product, true), (&program, true), (&ruth, false)] {
+        let explained = explain(&world, caller, bring_in.clone()).await;
+        let decision = explained.decision.unwrap();
+        assert_eq!(decision.allowed, allowed);
+        if !allowed {
+            assert_eq!(explained.findings.last().unwrap().rule(), Rule::KindIncluded);
+            assert_eq!(
+                (decision.reason(), decision.missing_permission()),
+                (R::PermissionMissing, P::UserTokensCreate)
+            );
+        }
+    }
+
+    // A bot does not delete itself, whatever it holds; what is told is what the call is answered with.
+    for (caller, allowed) in [(&product, false), (&program, false), (&ada, true)] {
+        let query = AccessQuery {
+            target_user_id: caller.user_id.to_string(),
+            ..method("tidings.user.v1.UserService/DeleteUser")
+        };
+        let decision = check(&world, caller, query).await.unwrap();
+        assert_eq!(decision.allowed, allowed);
+        let delete = DeleteUserRequest {
+            user_id: caller.user_id.to_string(),
+            ..DeleteUserRequest::default()
+        };
+        let outcome = world.users().delete_user(caller.asks(delete)).await;
+        assert_eq!(outcome.is_ok(), allowed);
+        if !allowed {
+            assert_eq!(decision.missing_permission(), P::UsersManage);
+            assert_eq!(detail(&outcome, "permission"), "USERS_MANAGE");
+            assert_eq!(reason(outcome), decision.reason());
+        }
+    }
 }
 
 #[tokio::test]
