@@ -16,7 +16,7 @@ pub struct Config {
     pub transport_security: Option<HeaderValue>,
     /// Whether reflection is offered, showing the public RPCs.
     pub reflection: bool,
-    /// Whether `/` is a page to try it with.
+    /// Whether `/` is a page to try it with, and the links in mails lead to a page.
     pub web: bool,
     /// Who may register, as auth is set, for `GetServerInfo`.
     pub registration_mode: RegistrationMode,

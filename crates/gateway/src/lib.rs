@@ -29,7 +29,7 @@
 //! | `connect`, `json`, `sse` | the other protocols, in terms of gRPC |
 //! | `media` | uploads and downloads, which are plain HTTP |
 //! | `info`, `upstreams` | `GatewayService`, and whether the services serve |
-//! | `pages` | `/healthz`, the JWKS, the page to try it |
+//! | `pages` | `/healthz`, the JWKS, the page to try it, the page of the links in mails |
 //! | `cors`, `browser_headers` | which pages may call, and what browsers are told about every answer |
 //!
 //! # Adding an RPC

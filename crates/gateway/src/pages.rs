@@ -1,5 +1,5 @@
-//! What is neither an RPC nor media: a health check for load balancers that speak HTTP, the keys of access tokens, and the page to
-//! try the deployment with.
+//! What is neither an RPC nor media: a health check for load balancers that speak HTTP, the keys of access tokens, the page to try the
+//! deployment with, and the page that the links in mails lead to.
 
 use std::fmt::Write as _;
 
@@ -17,8 +17,12 @@ use tonic::body::Body;
 
 use crate::{connect::error, jwks::Jwks, upstreams::Serving};
 
-/// The page, whole: it loads nothing from anywhere.
-const PAGE: &str = include_str!("../web/index.html");
+/// The page to try it with, whole: it loads nothing from anywhere.
+const TRY: &str = include_str!("../web/index.html");
+
+/// What the links in mails lead to, as whole as the other. It sees by its path what it is asked for. The token of a link stands behind
+/// `#`, so it does not come here but with the RPC.
+const ACCOUNT: &str = include_str!("../web/account.html");
 
 /// Verifiers may keep the keys this long; a new key is published for longer before it signs.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
@@ -28,8 +32,49 @@ const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
 pub struct Pages {
     serving: Serving,
     jwks: Jwks,
-    /// The policy of the page's content; `None` where there is no page.
-    page_policy: Option<HeaderValue>,
+    /// `None` where there are no web pages.
+    web: Option<Web>,
+}
+
+/// The web pages.
+#[derive(Debug)]
+struct Web {
+    try_it: Page,
+    account: Page,
+}
+
+/// A web page, and the policy of its content.
+#[derive(Debug)]
+struct Page {
+    content: &'static str,
+    policy: HeaderValue,
+}
+
+impl Page {
+    fn new(content: &'static str) -> Self {
+        Self {
+            content,
+            policy: content_policy(content),
+        }
+    }
+
+    fn response(&self) -> Response<Body> {
+        let mut response = of("text/html; charset=utf-8", self.content);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        response
+    }
+}
+
+impl Web {
+    fn page(&self, path: &str) -> Option<&Page> {
+        match path {
+            "/" => Some(&self.try_it),
+            "/reset-password" | "/verify-email" | "/forgot-password" => Some(&self.account),
+            _ => None,
+        }
+    }
 }
 
 impl Pages {
@@ -37,18 +82,17 @@ impl Pages {
         Self {
             serving,
             jwks,
-            page_policy: web.then(|| content_policy(PAGE)),
+            web: web.then(|| Web {
+                try_it: Page::new(TRY),
+                account: Page::new(ACCOUNT),
+            }),
         }
     }
 
     /// The page at this path, if there is one.
     pub async fn get(&self, method: &Method, path: &str) -> Option<Response<Body>> {
-        let is_page = match path {
-            "/healthz" | "/.well-known/jwks.json" => true,
-            "/" => self.page_policy.is_some(),
-            _ => false,
-        };
-        if !is_page {
+        let page = self.web.as_ref().and_then(|web| web.page(path));
+        if page.is_none() && !matches!(path, "/healthz" | "/.well-known/jwks.json") {
             return None;
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -59,10 +103,10 @@ impl Pages {
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Some(response);
         }
-        Some(match path {
-            "/healthz" => self.health(),
-            "/.well-known/jwks.json" => self.keys().await,
-            _ => self.page(),
+        Some(match page {
+            Some(page) => page.response(),
+            None if path == "/healthz" => self.health(),
+            None => self.keys().await,
         })
     }
 
@@ -92,16 +136,6 @@ impl Pages {
             }
             Err(problem) => error::response(&problem.into()),
         }
-    }
-
-    fn page(&self) -> Response<Body> {
-        let mut response = of("text/html; charset=utf-8", PAGE);
-        let headers = response.headers_mut();
-        if let Some(policy) = &self.page_policy {
-            headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
-        }
-        headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-        response
     }
 }
 
@@ -136,31 +170,67 @@ fn inline<'p>(page: &'p str, tag: &str) -> &'p str {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE, content_policy, inline};
+    use super::{ACCOUNT, TRY, content_policy, inline};
+    use crate::catalogue::{Catalogue, DESCRIPTORS};
 
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
-        for tag in ["script", "style"] {
-            assert!(!inline(PAGE, tag).is_empty(), "{tag}");
-            assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1, "{tag}");
+        for page in [TRY, ACCOUNT] {
+            for tag in ["script", "style"] {
+                assert!(!inline(page, tag).is_empty(), "{tag}");
+                assert_eq!(page.matches(&format!("<{tag}")).count(), 1, "{tag}");
+            }
+            for foreign in [
+                "http://",
+                "https://",
+                "src=",
+                "@import",
+                "url(",
+                "innerHTML",
+                "style=\"",
+                " onclick",
+            ] {
+                assert!(!page.contains(foreign), "{foreign}");
+            }
+            let policy = content_policy(page);
+            let policy = policy.to_str().expect("ASCII");
+            assert!(
+                policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
+                "{policy}"
+            );
         }
-        for foreign in [
-            "http://",
-            "https://",
-            "src=",
-            "@import",
-            "url(",
-            "innerHTML",
-            "style=\"",
-            " onclick",
+    }
+
+    #[test]
+    fn the_token_of_a_link_leaves_the_address_bar_and_is_not_kept() {
+        let script = inline(ACCOUNT, "script");
+        assert!(script.contains("history.replaceState(null, \"\", location.pathname)"));
+        for kept in ["Storage", "cookie", "indexedDB", "caches."] {
+            assert!(!script.contains(kept), "{kept}");
+        }
+    }
+
+    #[test]
+    fn the_links_in_mails_make_calls_that_there_are() {
+        let catalogue = Catalogue::new(&DESCRIPTORS).expect("our own descriptors");
+        let calls = inline(ACCOUNT, "script").split("method: \"").skip(1);
+        let names: Vec<&str> = calls.filter_map(|rest| rest.split('"').next()).collect();
+        for name in [
+            "ResetPassword",
+            "VerifyEmail",
+            "RequestPasswordReset",
+            "RequestEmailVerification",
         ] {
-            assert!(!PAGE.contains(foreign), "{foreign}");
+            assert!(names.contains(&name), "{name} in {names:?}");
+            let method = catalogue.get(&format!("/tidings.auth.v1.CredentialService/{name}"));
+            let request = method.expect("public").descriptor.input();
+            for field in request.fields() {
+                assert!(
+                    inline(ACCOUNT, "script").contains(field.json_name()),
+                    "{}",
+                    field.json_name()
+                );
+            }
         }
-        let policy = content_policy(PAGE);
-        let policy = policy.to_str().expect("ASCII");
-        assert!(
-            policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
-            "{policy}"
-        );
     }
 }

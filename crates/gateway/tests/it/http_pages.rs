@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use tidings_gateway::{Config, DESCRIPTORS, Gateway, Upstreams};
@@ -141,6 +143,54 @@ async fn the_page_stands_alone_and_only_where_it_is_switched_on() {
     let bare = World::with(settings).await;
     assert_eq!(get(&bare, "/").await.http, 404);
     assert_eq!(get(&bare, "/favicon.ico").await.refusal().0, 404);
+}
+
+/// What mails say, with the paths of their links.
+const LETTERS: &str = include_str!("../../../auth-service/src/mail/text.rs");
+
+#[tokio::test]
+async fn the_links_in_mails_lead_to_a_page() {
+    let links = LETTERS.split("{public_url}").skip(1);
+    let paths = links.map(|rest| {
+        rest.split(|c: char| c != '/' && c != '-' && !c.is_ascii_lowercase())
+            .next()
+    });
+    let paths: BTreeSet<&str> = paths
+        .map(Option::unwrap_or_default)
+        .filter(|path| path.starts_with('/'))
+        .collect();
+    assert!(paths.len() >= 3, "{paths:?}");
+    let world = World::new(Shape::Local).await;
+    let mut settings = Settings::new(Shape::Local);
+    settings.config = Config::default();
+    let bare = World::with(settings).await;
+    for path in paths {
+        let page = get(&world, path).await;
+        assert_eq!(
+            (page.http.as_u16(), page.content_type()),
+            (200, "text/html; charset=utf-8"),
+            "{path}"
+        );
+        let content = String::from_utf8(page.body.to_vec()).expect("text");
+        assert!(
+            content.contains(&format!("\"{}\": {{", &path[1..])),
+            "the page knows {path}"
+        );
+        let policy = page.headers["content-security-policy"].to_str().expect("ASCII");
+        assert!(policy.starts_with("default-src 'none'") && policy.contains("script-src 'sha256-"));
+        assert!(
+            policy.contains("connect-src 'self'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        assert_eq!(page.headers["referrer-policy"], "no-referrer");
+        assert_eq!(page.headers["cache-control"], "no-store");
+        assert_eq!(
+            world.send(request(Method::POST, path, &[], "")).await.http,
+            405,
+            "{path}"
+        );
+        assert_eq!(get(&bare, path).await.http, 404, "{path}");
+    }
 }
 
 async fn reflected(world: &World) -> Result<Vec<String>, tonic::Status> {

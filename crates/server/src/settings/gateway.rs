@@ -40,7 +40,7 @@ pub struct GatewayArgs {
     #[arg(long, env = "TIDINGS_REFLECTION", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     reflection: Option<bool>,
 
-    /// Whether `/` is a page to try it with; `dev` has it, the others have not
+    /// Whether `/` is a page to try it with, and the links in mails lead to a page; `dev` has them, the others have not
     #[arg(long, env = "TIDINGS_WEB", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     web: Option<bool>,
 }
