@@ -83,6 +83,9 @@ pub enum Error {
 
 /// Applies `roles.sql`, then the migrations of each service in the order given, then the roles again, for the tables that are new.
 ///
+/// A schema that has migrations of a newer version is left as it is: who has rolled back to this one starts, as all work on the next
+/// version's schema. What stands in it of this version's migrations is held against them all the same.
+///
 /// Only one process migrates a database at a time; others wait up to `wait`.
 ///
 /// # Errors
@@ -127,6 +130,7 @@ fn migrator(service: &Migrations) -> Migrator {
     let mut migrator = Migrator::with_migrations(service.migrator.iter().cloned().collect());
     migrator.dangerous_set_table_name(table(service.schema));
     migrator.set_locking(false);
+    migrator.set_ignore_missing(true);
     migrator
 }
 

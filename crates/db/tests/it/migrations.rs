@@ -1,6 +1,6 @@
 use std::{sync::LazyLock, time::Duration};
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use tidings_db::{
     Schema, connect_dedicated,
     migrate::{self, Error, Migrations},
@@ -61,6 +61,25 @@ async fn a_schema_that_does_not_fit_the_binary_is_told() {
         migrate::check_version(&pool, &one()).await,
         Err(Error::SchemaNewer { found: 2, known: 1, .. })
     ));
+}
+
+#[tokio::test]
+async fn an_older_binary_leaves_a_newer_schema_as_it_is_but_not_an_edited_one() {
+    let db = Database::create(&[two()]).await;
+    migrate::run(&db.settings(), &[one()], PATIENCE).await.unwrap();
+    migrate::check_version(&db.pool_as(SCHEMA), &two()).await.unwrap();
+
+    sqlx::query("update chats._sqlx_migrations set checksum = '\\x00' where version = 1")
+        .execute(&db.pool())
+        .await
+        .unwrap();
+    for migrations in [one(), two()] {
+        let refused = migrate::run(&db.settings(), &[migrations], PATIENCE).await.unwrap_err();
+        let Error::Failed { source, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(matches!(source, MigrateError::VersionMismatch(1)), "{source:?}");
+    }
 }
 
 #[tokio::test]
