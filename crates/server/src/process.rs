@@ -40,8 +40,22 @@ fn runtime() -> Result<Runtime> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("tidings: {error:#}");
+    eprintln!("tidings: {}", chain(error.as_ref()));
     ExitCode::FAILURE
+}
+
+/// What went wrong, and what led to it. A cause is left out where what it led to says it already.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text += &format!(": {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Logs of a command that somebody waits for: only what needs their attention.
@@ -78,5 +92,23 @@ async fn received(terminate: &mut Signal, interrupt: &mut Signal) -> &'static st
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = anyhow::Error::new(sqlx::Error::Io(refused)).context("cannot connect");
+        let text = chain(error.as_ref());
+        assert_eq!(text.matches("connection refused").count(), 1, "{text}");
+        assert!(text.starts_with("cannot connect: error communicating"), "{text}");
+        let error = anyhow::anyhow!("a reason").context("an outcome");
+        assert_eq!(chain(error.as_ref()), "an outcome: a reason");
     }
 }

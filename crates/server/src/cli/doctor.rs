@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     database::Database,
     postgres::binaries::MAJOR_MIN,
+    process::chain,
     settings::{
         AuthSecretArgs, DataArgs, DatabaseArgs, PostgresArgs, PublicListenArgs, PublicTlsArgs, SuiteSecretArgs,
     },
@@ -57,6 +58,8 @@ struct Finding {
 
 enum State {
     Good(String),
+    /// What need not be done, and is good to know.
+    Note(String),
     /// What is wrong, and what to do.
     Bad(String),
 }
@@ -75,6 +78,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mark, text) = match &self.state {
             State::Good(text) => ("ok  ", text),
+            State::Note(text) => ("note", text),
             State::Bad(text) => ("BAD ", text),
         };
         write!(f, "{mark} {:<16} {text}", self.what)
@@ -92,12 +96,12 @@ impl Doctor {
         if let Some(tls) = self.public_tls.load(&Source::system()).transpose() {
             let usable = tls
                 .map(|_| "can be used".to_owned())
-                .map_err(|error| format!("{error:#}"));
+                .map_err(|error| chain(error.as_ref()));
             findings.push(Finding::new("certificate", usable));
         }
         match self.look_at_database(&mut findings).await {
             Ok(()) => {}
-            Err(error) => findings.push(Finding::new("database", Err::<String, _>(format!("{error:#}")))),
+            Err(error) => findings.push(Finding::new("database", Err::<String, _>(advised(&error)))),
         }
         for finding in &findings {
             println!("{finding}");
@@ -165,11 +169,10 @@ impl Doctor {
             let schema = service.schema;
             findings.push(Finding::new(role_of(schema), role(&mut connection, schema).await));
             let fits = migrate::check_version(&mut connection, service).await;
-            findings.push(Finding::new(
-                schema_of(schema),
-                fits.map(|()| "is what this version needs".to_owned())
-                    .map_err(|error| chain(&error)),
-            ));
+            findings.push(Finding {
+                what: schema_of(schema),
+                state: fit(fits),
+            });
         }
         Ok(())
     }
@@ -179,8 +182,34 @@ fn secret(given: Result<bool>, otherwise: &str) -> Result<String, String> {
     match given {
         Ok(true) => Ok("is set".to_owned()),
         Ok(false) => Ok(format!("is not set ({otherwise}; other commands need it)")),
-        Err(error) => Err(format!("{error:#}")),
+        Err(error) => Err(chain(error.as_ref())),
     }
+}
+
+fn fit(fits: Result<(), migrate::Error>) -> State {
+    match fits {
+        Ok(()) => State::Good("is what this version needs".to_owned()),
+        Err(migrate::Error::SchemaNewer { found, known, .. }) => State::Note(format!(
+            "is newer than this version (at {found}, known {known}), which works on it: during an upgrade or after a rollback"
+        )),
+        Err(error) => State::Bad(chain(&error)),
+    }
+}
+
+/// What is wrong with the database, and what to do where that can be told.
+fn advised(error: &anyhow::Error) -> String {
+    let text = chain(error.as_ref());
+    let cause = error.chain().find_map(|cause| cause.downcast_ref());
+    let code = cause
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(sqlx::error::DatabaseError::code);
+    let advice = match (cause, code.as_deref()) {
+        (Some(sqlx::Error::Io(_)), _) => "is it running, and is the address right?",
+        (_, Some(code)) if code.starts_with("28") => "are user and password right, and may the user come from here?",
+        (_, Some("3D000")) => "is the name right? `create database` makes one",
+        _ => return text,
+    };
+    format!("{text}: {advice}")
 }
 
 /// Whether a suite's gateway listens there.
@@ -266,16 +295,6 @@ where
         .fetch_one(connection)
         .await
         .map_err(|error| chain(&error))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 const fn role_of(schema: Schema) -> &'static str {

@@ -43,9 +43,20 @@ impl Migrate {
         let _telemetry = process::warnings_only("tidings-migrate")?;
         let database = Database::given(self.database.required_url()?)?;
         apply(&database, Duration::from_secs(self.wait_secs)).await?;
+        let mut connection = database.connect().await?;
         for service in &migrations() {
-            let newest = service.migrator.iter().map(|migration| migration.version).max();
-            println!("schema {} is at {}", service.schema, newest.unwrap_or_default());
+            match migrate::check_version(&mut connection, service).await {
+                Err(migrate::Error::SchemaNewer { schema, found, known }) => {
+                    println!(
+                        "schema {schema} is at {found}, newer than this version, which knows {known} and works on it"
+                    );
+                }
+                fits => {
+                    fits?;
+                    let newest = service.migrator.iter().map(|migration| migration.version).max();
+                    println!("schema {} is at {}", service.schema, newest.unwrap_or_default());
+                }
+            }
         }
         Ok(())
     }

@@ -7,6 +7,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use sqlx::{Connection as _, PgConnection};
+use tidings_server::postgres::{Cluster, SUPERUSER};
 use tidings_testkit::until_some;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::timeout};
 
@@ -275,6 +277,60 @@ async fn the_doctor_finds_nothing_wrong_with_a_suite_that_runs_and_names_what_is
     let said = String::from_utf8_lossy(&ill.stdout);
     assert_eq!(ill.status.code(), Some(1));
     assert!(said.contains("tidings dev"), "{said}");
+}
+
+#[tokio::test]
+async fn the_doctor_tells_once_why_a_database_is_not_reached_and_what_to_look_at() {
+    let (_parent, path) = folder();
+    let doctor = async |url: &str| {
+        let ill = run(&["doctor", "--data-dir", text(&path), "--database-url", url]).await;
+        assert_eq!(ill.status.code(), Some(1));
+        String::from_utf8_lossy(&ill.stdout).into_owned()
+    };
+    // A port that nobody listens at.
+    let said = doctor(&format!("postgres://tidings@{}/tidings", free_address())).await;
+    assert_eq!(said.matches("Connection refused").count(), 1, "{said}");
+    assert!(said.contains("is it running, and is the address right?"), "{said}");
+    let said = doctor("nonsense").await;
+    assert_eq!(said.matches("relative URL without a base").count(), 1, "{said}");
+    assert!(said.contains("looks like postgres://"), "{said}");
+}
+
+#[tokio::test]
+async fn the_version_before_works_on_the_schema_of_the_next() {
+    let (_parent, path) = folder();
+    let dev = Dev::start(&path, &[]).await;
+    let url = Cluster::url_in(&path, SUPERUSER, "tidings");
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(
+        "insert into users._sqlx_migrations (version, description, success, checksum, execution_time) \
+         values (9001, 'of the next version', true, '', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+
+    let migrated = run(&["migrate", "--database-url", &url]).await;
+    let said = String::from_utf8_lossy(&migrated.stdout);
+    assert!(
+        migrated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&migrated.stderr)
+    );
+    assert!(
+        said.contains("schema users is at 9001, newer than this version"),
+        "{said}"
+    );
+    let listen = dev.address.to_string();
+    let healthy = run(&["doctor", "--data-dir", text(&path), "--listen", &listen]).await;
+    let said = String::from_utf8_lossy(&healthy.stdout);
+    assert!(healthy.status.success(), "{said}");
+    assert!(said.contains("note schema users") && said.contains("9001"), "{said}");
+    drop(connection);
+    assert_eq!(dev.terminate().await, Some(0));
+
+    let dev = Dev::start(&path, &[]).await;
+    assert!(dev.call(INFO, "{}").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
