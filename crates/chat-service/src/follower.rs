@@ -129,6 +129,10 @@ impl Follower {
                 () = self.drain.begun() => return,
                 ended = self.follow(&mut pause) => ended,
             };
+            // The user service of this process may hear first that it stops.
+            if self.drain.has_begun() {
+                return;
+            }
             match ended {
                 Err(Ended::Lost) => tracing::info!("the feed of users begins anew"),
                 Err(error @ (Ended::Broken(_) | Ended::Overtaken)) => {

@@ -131,9 +131,10 @@ where
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false);
-    Ok(tracing_subscriber::registry()
-        .with(traces.with_filter(traced()))
-        .with(log_layer(settings.format, Escaping::new(writer)).with_filter(filter.and(loggable()).and(asked_anew()))))
+    Ok(tracing_subscriber::registry().with(traces.with_filter(traced())).with(
+        log_layer(settings.format, Escaping::new(writer))
+            .with_filter(filter.and(loggable(&settings.filter)).and(asked_anew())),
+    ))
 }
 
 fn log_layer<S, W>(format: Format, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -149,13 +150,20 @@ where
     }
 }
 
-/// What may be logged at all. Below `info`, these crates write whole frames and headers, and so the tokens of callers.
-fn loggable() -> Targets {
+/// What may be logged at all. Below `info`, these crates write whole frames and headers, and so the tokens of callers. Postgres'
+/// notices, such as that a table is there already, are for who asks for sqlx' words.
+fn loggable(asked: &str) -> Targets {
+    let notices = if asked.contains("sqlx") {
+        LevelFilter::TRACE
+    } else {
+        LevelFilter::WARN
+    };
+    let targets = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target("sqlx::postgres::notice", notices);
     ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "reqwest"]
         .into_iter()
-        .fold(Targets::new().with_default(LevelFilter::TRACE), |targets, name| {
-            targets.with_target(name, LevelFilter::INFO)
-        })
+        .fold(targets, |targets, name| targets.with_target(name, LevelFilter::INFO))
 }
 
 /// Lets everything through, and has the filters asked about every event and span. Where all of them are sure to want a place in the

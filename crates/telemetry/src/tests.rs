@@ -77,6 +77,25 @@ fn a_json_line_is_one_object_whatever_it_holds() {
 }
 
 #[test]
+fn notices_of_postgres_are_logged_where_they_warn_or_are_asked_for() {
+    let told = |filter: &str| {
+        let settings = Settings {
+            filter: filter.to_owned(),
+            ..settings(Format::Human)
+        };
+        logged(&settings, || {
+            tracing::event!(target: "sqlx::postgres::notice", Level::INFO, "already exists, skipping");
+            tracing::event!(target: "sqlx::postgres::notice", Level::WARN, "worth a look");
+        })
+    };
+    let text = told("info");
+    assert!(!text.contains("skipping") && text.contains("worth a look"), "{text}");
+    let text = told("info,sqlx=info");
+    assert!(text.contains("skipping"), "{text}");
+    assert_eq!(told("error"), "");
+}
+
+#[test]
 fn the_filter_decides_what_is_logged_but_never_shows_frames() {
     let settings = Settings {
         filter: "warn,chosen=debug,h2=trace".to_owned(),

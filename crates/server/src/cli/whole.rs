@@ -117,8 +117,13 @@ impl Whole {
         for part in [&auth, &user] {
             peers.fill(&part.stack);
         }
-        feeds::follow(&base, &peers, tidings_authn::Service::Gateway)?;
         tokio::try_join!(auth.start(drain), user.start(drain)).context("the suite cannot serve")?;
+        // So that the first reader of the feeds finds keys. What fails here is auth's to repeat.
+        tokio::select! {
+            _ = auth_handle.load_signing_keys() => {}
+            () = drain.begun() => {}
+        }
+        feeds::follow(&base, &peers, tidings_authn::Service::Gateway)?;
         // Chat is told who answers, so the account is made before.
         let echo = match self.assistant.or(given.assistant) {
             Assistant::Echo => Echo::ensure(&auth_handle, &given.auth_secret, drain, &base.source).await?,

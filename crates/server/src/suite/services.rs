@@ -38,6 +38,15 @@ impl AuthHandle {
         tidings_auth_service::create_admin(&self.0, admin).await.map(|_id| ())
     }
 
+    /// Reads the signing keys, so that who asks for them next gets them.
+    ///
+    /// # Errors
+    ///
+    /// Why they could not be read; auth tries again by itself.
+    pub async fn load_signing_keys(&self) -> Result<(), tidings_auth_service::Error> {
+        self.0.load_signing_keys().await
+    }
+
     /// Makes the account of a program of ours, unless it is there.
     ///
     /// # Errors

@@ -334,6 +334,25 @@ async fn the_version_before_works_on_the_schema_of_the_next() {
 }
 
 #[tokio::test]
+async fn the_log_of_an_ordinary_start_and_stop_tells_of_no_trouble() {
+    let (parent, path) = folder();
+    let log = parent.path().join("log");
+    for _ in 0..2 {
+        let file = fs::File::options().create(true).append(true).open(&log).unwrap();
+        let dev = Dev::start_with_log(&path, &[], file.into()).await;
+        assert_eq!(dev.terminate().await, Some(0));
+    }
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("serving"), "{log}");
+    for line in log.lines() {
+        let told = line.contains("already exists")
+            || line.contains("cannot be followed now")
+            || line.contains("ListSigningKeys Unavailable") && line.contains("DEPENDENCY_UNAVAILABLE");
+        assert!(!told, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_lacks_a_setting_names_it() {
     for command in ["all", "auth", "user", "chat", "message", "migrate"] {
         let refused = run(&[command, "--suite-secret", "q8v3Yk2m5Z7p0R4t6W9x1B3c5D8f0H2j"]).await;

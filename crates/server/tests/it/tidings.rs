@@ -66,13 +66,18 @@ pub struct Dev {
 impl Dev {
     /// Starts it and waits for its banner.
     pub async fn start(data_dir: &Path, further: &[&str]) -> Self {
+        Self::start_with_log(data_dir, further, Stdio::null()).await
+    }
+
+    /// The same, with its log.
+    pub async fn start_with_log(data_dir: &Path, further: &[&str], log: Stdio) -> Self {
         let address = free_address();
         let mut child = tidings()
             .args(["dev", "--listen", &address.to_string(), "--data-dir"])
             .arg(data_dir)
             .args(further)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
