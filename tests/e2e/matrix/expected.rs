@@ -18,33 +18,40 @@ pub enum Expected {
 
 /// What the policy in the proto and the relation in the table say.
 pub fn expected(policies: &Policies, method: &Method, relation: Relation, role: Role, door: Door) -> Expected {
+    before_relation(policies, method, role, door).unwrap_or_else(|| of_relation(relation, role))
+}
+
+/// What the policy in the proto says by itself; nothing where it depends on the relation.
+pub fn before_relation(policies: &Policies, method: &Method, role: Role, door: Door) -> Option<Expected> {
     use ErrorReason as R;
     let policy = policy(policies, method);
     if is_internal(method) {
-        return match (door, role) {
+        return Some(match (door, role) {
             (Door::Gateway, _) => Expected::Refused(Code::Unimplemented, &[R::MethodUnknown]),
             // The end user's token opens nothing between services, whoever the user is.
             (Door::Service, Role::Service) => Expected::Reached,
             (Door::Service, _) => Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]),
-        };
+        });
     }
     if policy.authentication == Authentication::User {
         match role {
             // Who the service is does not count: only the user does (G19).
-            Role::Anonymous | Role::Service => return Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]),
-            Role::Expired => return Expected::Refused(Code::Unauthenticated, &[R::TokenExpired]),
-            Role::Revoked => return Expected::Refused(Code::Unauthenticated, &[R::LoginSessionRevoked]),
-            Role::Forged => return Expected::Refused(Code::Unauthenticated, &[R::TokenInvalid]),
+            Role::Anonymous | Role::Service => {
+                return Some(Expected::Refused(Code::Unauthenticated, &[R::TokenMissing]));
+            }
+            Role::Expired => return Some(Expected::Refused(Code::Unauthenticated, &[R::TokenExpired])),
+            Role::Revoked => return Some(Expected::Refused(Code::Unauthenticated, &[R::LoginSessionRevoked])),
+            Role::Forged => return Some(Expected::Refused(Code::Unauthenticated, &[R::TokenInvalid])),
             _ => {}
         }
         if policy.permission != Permission::Unspecified && !holds(role, policy.permission) {
-            return Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]);
+            return Some(Expected::Refused(Code::PermissionDenied, &[R::PermissionMissing]));
         }
         if role.is_bot() && is_for_persons(method) {
-            return Expected::Refused(Code::FailedPrecondition, &[R::KindUnsuitable]);
+            return Some(Expected::Refused(Code::FailedPrecondition, &[R::KindUnsuitable]));
         }
     }
-    of_relation(relation, role)
+    None
 }
 
 /// What belongs to a login session or to a person's credentials, which a program does not have: so says `ServiceAccountService`.

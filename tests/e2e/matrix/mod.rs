@@ -2,10 +2,12 @@
 //!
 //! Which RPCs there are comes from the descriptors, and so does what a caller must prove. What a caller must be to the thing that
 //! the call is about stands in [`rows`], written by hand from the texts of the API and never from a run. An RPC without a row fails.
-//! [`nested`] does the same for ids within a request, and [`masks`] for the paths of changes.
+//! [`nested`] does the same for ids within a request, and [`masks`] for the paths of changes. [`foretold`] holds against it what
+//! `AccessService` tells beforehand.
 
 pub mod cast;
 mod expected;
+mod foretold;
 mod masks;
 mod nested;
 pub mod rows;
@@ -74,6 +76,7 @@ async fn everybody_gets_what_the_policy_and_the_relation_say_in_one_process() {
     let mut wrong = play.all().await;
     wrong.extend(nested::play(&play.cast).await);
     wrong.extend(masks::play(&suite, &play.cast).await);
+    wrong.extend(foretold::play(&play.cast).await);
     wrong.extend(play.calls.missing(&suite).await);
     wrong.extend(audit::findings(&suite, &play.cast.admin).await);
     assert_nothing(&wrong);
