@@ -130,20 +130,29 @@ fn forms(id: &str) -> Vec<Form> {
         typed(SEND, "text", json!({ "a": "b" }), "text"),
         typed(SEND, "text", json!(true), "text"),
         typed(SEND, "text", Value::Null, "text"),
-        typed(SEND, "attachmentIds", json!("a"), "attachmentIds"),
-        typed(SEND, "attachmentIds", json!([7]), "attachmentIds[0]"),
+        typed(SEND, "attachmentIds", json!("a"), "attachment_ids"),
+        typed(SEND, "attachmentIds", json!([7]), "attachment_ids[0]"),
         typed(SEND, "metadata", json!([]), "metadata"),
         typed(SEND, "metadata", json!({ "a": 1 }), "metadata.a"),
-        typed(LIST, "pageSize", json!("many"), "pageSize"),
-        typed(LIST, "pageSize", json!(1.5), "pageSize"),
-        typed(LIST, "pageSize", json!(2_147_483_648_i64), "pageSize"),
-        typed(LIST, "pageSize", json!(1e300), "pageSize"),
-        typed(LIST, "pageSize", json!(true), "pageSize"),
-        typed(LIST, "afterSequence", json!("9223372036854775808"), "afterSequence"),
-        typed(LIST, "afterSequence", json!("0x10"), "afterSequence"),
+        typed(LIST, "pageSize", json!("many"), "page_size"),
+        typed(LIST, "pageSize", json!(1.5), "page_size"),
+        typed(LIST, "pageSize", json!(2_147_483_648_i64), "page_size"),
+        typed(LIST, "pageSize", json!(1e300), "page_size"),
+        typed(LIST, "pageSize", json!(true), "page_size"),
+        typed(LIST, "afterSequence", json!("9223372036854775808"), "after_sequence"),
+        typed(LIST, "afterSequence", json!("0x10"), "after_sequence"),
         typed(LIST, "order", json!("NONSENSE"), "order"),
         typed(LIST, "order", json!(true), "order"),
         typed(LIST, "order", json!(999), "order"),
+    ]);
+    let twice = |body: &str, field| form("a field twice", SEND, body.replace("ID", id), Some(field));
+    forms.extend([
+        twice(r#"{"chatId":"ID","text":"a","text":"b"}"#, "text"),
+        twice(r#"{"chatId":"ID","chat_id":"ID","text":"a"}"#, "chat_id"),
+        twice(
+            r#"{"chatId":"ID","text":"a","metadata":{"a":"1","a":"2"}}"#,
+            "metadata.a",
+        ),
     ]);
     let other = |rpc, body: Value, field| form(&body.to_string(), rpc, body.to_string(), Some(field));
     forms.extend([
@@ -154,9 +163,9 @@ fn forms(id: &str) -> Vec<Form> {
             json!({ "after": { "chats": [{ "chat": id }] } }),
             "after.chats[0].chat",
         ),
-        other(SYNC, json!({ "after": { "userPosition": "-" } }), "after.userPosition"),
-        other(GROUP, json!({ "groupId": id, "updateMask": 7 }), "updateMask"),
-        other(GROUP, json!({ "groupId": id, "updateMask": ["title"] }), "updateMask"),
+        other(SYNC, json!({ "after": { "userPosition": "-" } }), "after.user_position"),
+        other(GROUP, json!({ "groupId": id, "updateMask": 7 }), "update_mask"),
+        other(GROUP, json!({ "groupId": id, "updateMask": ["title"] }), "update_mask"),
     ]);
     forms
 }
