@@ -104,11 +104,12 @@ impl Dev {
         let mail = whole.mail.or_folder(&data_dir.subfolder("mail")?)?;
         let mail_shown = shown(&mail);
         let listen = listener.local_addr()?;
+        let registration = whole.registration.or(Registration::Open);
         let given = Given {
             suite_secret: whole.suite_secret.given_or_kept(&secrets, &source)?,
             auth_secret: whole.auth_secret.given_or_kept(&secrets, &source)?,
             mail,
-            registration: whole.registration.or(Registration::Open),
+            registration,
             assistant: Assistant::Echo,
             gateway: GatewayDefaults::DEV,
             attachments: &attachments,
@@ -130,6 +131,8 @@ impl Dev {
             assistant: running.assistant.is_some(),
             web: whole.gateway.has_web(&GatewayDefaults::DEV),
             tls: whole.public_tls.is_set(),
+            reflection: whole.gateway.has_reflection(&GatewayDefaults::DEV),
+            registration,
         }
         .print();
         running.serve(listener).await

@@ -80,6 +80,11 @@ impl GatewayArgs {
         self.web.unwrap_or(defaults.web)
     }
 
+    /// Whether the public RPCs are shown by reflection.
+    pub fn has_reflection(&self, defaults: &GatewayDefaults) -> bool {
+        self.reflection.unwrap_or(defaults.reflection)
+    }
+
     /// The gateway's configuration beside what the services are set to.
     pub fn config(
         &self,
@@ -87,6 +92,7 @@ impl GatewayArgs {
         registration: Registration,
         streams_per_user_max: usize,
     ) -> Result<Config> {
+        let (reflection, web) = (self.has_reflection(&defaults), self.has_web(&defaults));
         let mut config = Config {
             cors: match self.cors.as_deref() {
                 None => defaults.cors,
@@ -94,8 +100,8 @@ impl GatewayArgs {
             },
             trusted_proxies: self.trusted_proxies.clone(),
             transport_security: transport_security(self.hsts.as_deref().unwrap_or(defaults.hsts))?,
-            reflection: self.reflection.unwrap_or(defaults.reflection),
-            web: self.web.unwrap_or(defaults.web),
+            reflection,
+            web,
             registration_mode: match registration {
                 Registration::Open => RegistrationMode::Open,
                 Registration::Verified => RegistrationMode::Verified,
