@@ -20,7 +20,8 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Example:
-  tidings all --listen 0.0.0.0:7700 --data-dir /var/lib/tidings --public-url https://chat.example.org \\
+  tidings all --listen 0.0.0.0:7700 --data-dir /var/lib/tidings \\
+      --public-url https://chat.example.org \\
       --database-url-file /run/secrets/database --suite-secret-file /run/secrets/suite \\
       --auth-secret-file /run/secrets/auth --smtp-url-file /run/secrets/smtp";
 

@@ -27,12 +27,16 @@ Examples:
   tidings all --help
       What one process needs for a deployment
 
-Every setting is a flag and an environment variable, which `--help` of the command names. A flag wins over the variable. What is
-asked of one run only, as whom `admin create` makes, is a flag alone. Secrets are best given as files.";
+Every setting is a flag and an environment variable, which the command's `--help` names. A flag
+wins over the variable. What is asked of one run only, such as the name of `admin create`, is a
+flag alone. Secrets are best given as files.";
+
+/// The help's lines are no longer.
+const WIDTH: usize = 100;
 
 /// A self-hosted messaging backend: gRPC services over Postgres, with ordered, durable, resumable chats
 #[derive(Debug, Parser)]
-#[command(name = "tidings", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "tidings", version, after_help = EXAMPLES, max_term_width = WIDTH)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -163,6 +167,8 @@ mod tests {
         for command in commands(&definition) {
             let name = command.get_name();
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            // Longer ones would be broken by clap.
+            assert!(help.lines().all(|line| line.chars().count() <= WIDTH), "{name}: {help}");
             let help = help.replace("\\\n", " ");
             let mut examples = 0;
             for line in help.lines() {

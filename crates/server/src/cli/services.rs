@@ -24,11 +24,13 @@ use crate::{
 
 const AUTH_EXAMPLES: &str = "\
 Examples:
-  tidings auth --listen 10.0.0.1:7711 --user-address https://user:7712 --public-url https://chat.example.org \\
+  tidings auth --listen 10.0.0.1:7711 --user-address https://user:7712 \\
+      --public-url https://chat.example.org \\
       --database-url-file /run/secrets/database_auth --auth-secret-file /run/secrets/auth \\
       --suite-secret-file /run/secrets/suite --smtp-url-file /run/secrets/smtp \\
       --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
-  tidings auth --database-url-file database --auth-secret-file auth --suite-secret-file suite --mail-dir mail
+  tidings auth --database-url-file database --auth-secret-file auth \\
+      --suite-secret-file suite --mail-dir mail
       On one machine with the others: without TLS, and mails as files";
 
 const USER_EXAMPLES: &str = "\
@@ -41,8 +43,8 @@ Examples:
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
-  tidings chat --listen 10.0.0.3:7713 --auth-address https://auth:7711 --user-address https://user:7712 \\
-      --message-address https://message:7714 \\
+  tidings chat --listen 10.0.0.3:7713 --auth-address https://auth:7711 \\
+      --user-address https://user:7712 --message-address https://message:7714 \\
       --database-url-file /run/secrets/database_chat --suite-secret-file /run/secrets/suite \\
       --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
   tidings chat --database-url-file database --suite-secret-file suite
@@ -50,8 +52,9 @@ Examples:
 
 const MESSAGE_EXAMPLES: &str = "\
 Examples:
-  tidings message --listen 10.0.0.4:7714 --auth-address https://auth:7711 --user-address https://user:7712 \\
-      --data-dir /var/lib/tidings --public-url https://chat.example.org \\
+  tidings message --listen 10.0.0.4:7714 --auth-address https://auth:7711 \\
+      --user-address https://user:7712 --data-dir /var/lib/tidings \\
+      --public-url https://chat.example.org \\
       --database-url-file /run/secrets/database_message --suite-secret-file /run/secrets/suite \\
       --tls-ca-file /run/tls/ca.crt --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key
   tidings message --database-url-file database --suite-secret-file suite
