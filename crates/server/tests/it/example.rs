@@ -76,3 +76,24 @@ fn a_shell_reads_the_example_with_every_line_of_it_in_use() {
         assert!(read.lines().any(|read| read == line), "{line}");
     }
 }
+
+#[test]
+fn what_git_leaves_out_does_not_get_into_an_image_either() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let lines = |path: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(root.join(path)).unwrap();
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| line.trim_matches('/').to_owned()).collect()
+    };
+    let in_deploy = lines("deploy/.gitignore")
+        .into_iter()
+        .map(|line| format!("deploy/{line}"));
+    // What is named without a folder, git means wherever it is, and Docker only at the top.
+    let left_out = lines(".gitignore").into_iter().map(|line| match line.as_str() {
+        "node_modules" => "**/node_modules".to_owned(),
+        _ => line,
+    });
+    let expected: BTreeSet<String> = left_out.chain(in_deploy).chain([".git".to_owned()]).collect();
+    assert!(root.join("deploy/Dockerfile").exists());
+    assert_eq!(lines("deploy/Dockerfile.dockerignore"), expected);
+}
