@@ -28,6 +28,10 @@ async fn the_readmes_tour_works_as_pasted() {
         .expect("tests stand in the project");
     let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
     let suite = Suite::start_with(Shape::One, &[("TIDINGS_REFLECTION", "true")]).await;
+    // A mail of before, which by its name would come last.
+    fs::create_dir_all(suite.mail_folder()).expect("the folder of mails can be made");
+    let before = "https://chat.example.org/reset-password#token=of-before\n";
+    fs::write(suite.mail_folder().join("zz.eml"), before).expect("a mail can be written");
     let script = commands(&readme, "A tour").replace("127.0.0.1:7700", &suite.gateway_address().to_string());
     let tools = root.join(".tools/bin");
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
