@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidings_proto_auth::v1::{
     RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, RequestPasswordResetRequest, ResetPasswordRequest,
+    VerifyEmailRequest, auth_service_client::AuthServiceClient, credential_service_client::CredentialServiceClient,
 };
 use tidings_proto_common::v1::{ErrorReason as R, Permission};
 use tidings_proto_message::v1::StreamChangesResponse;
@@ -15,7 +16,7 @@ use tidings_proto_user::v1::{
 };
 use tidings_testkit::{Actor, Shape, Suite, assert_contract, mail, reason_of, request_id, until, until_some};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Channel};
 
 /// Nothing here takes longer on a machine that also compiles. How fast it is, is measured elsewhere.
 const SOON: Duration = Duration::from_secs(60);
@@ -33,6 +34,120 @@ async fn rights_end_everywhere_in_five_processes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_follow_their_users_in_one_process() {
     every_name(&Suite::start(Shape::One).await).await;
+}
+
+/// With verified registration nobody learns whether an address is in use, neither by its registration nor by the name that it holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_held_alike_by_registrations_with_free_and_with_used_addresses() {
+    let suite = Suite::start_with(Shape::One, &[("TIDINGS_REGISTRATION", "verified")]).await;
+    let ben = Applicant::new("ben", "ben@example.org");
+    ben.register(&suite).await;
+    ben.prove(&suite).await;
+    let ben = ben.login(&suite).await.expect("proven");
+    let address = format!("ada{}@example.org", &request_id()[30..]);
+    let registered = [
+        Applicant::new("free", "nobody@example.org"),
+        Applicant::new("used", "ben@example.org"),
+        // Two for one address, of which nobody has proven it yet.
+        Applicant::new("first", &address),
+        Applicant::new("second", &address),
+    ];
+    for applicant in &registered {
+        applicant.register(&suite).await;
+    }
+    let [_, _, first, second] = &registered;
+    let all_are_held = async || {
+        for applicant in &registered {
+            let take = ChangeUsernameRequest {
+                username: applicant.username.clone(),
+                request_id: request_id(),
+                ..ChangeUsernameRequest::default()
+            };
+            let status = ben.users().change_username(take).await.expect_err("another's");
+            assert_eq!(reason_of(&status), R::UsernameTaken, "{}", applicant.username);
+            let again = Applicant::new("again", "again@example.org").named(&applicant.username);
+            assert_eq!(refused(again.try_register(&suite).await), R::UsernameTaken);
+        }
+    };
+    all_are_held().await;
+    for applicant in &registered {
+        assert_eq!(refused(applicant.login(&suite).await), R::EmailUnverified);
+    }
+
+    // Nobody's wish for its name has ended the registration that waits for its address, and who has lost the address shows nothing.
+    second.prove(&suite).await;
+    let proven = second.login(&suite).await.expect("proven");
+    assert_eq!(
+        look_up(&ben, &second.username).await.expect("found").user_id,
+        proven.user_id
+    );
+    all_are_held().await;
+    assert_eq!(refused(first.login(&suite).await), R::EmailUnverified);
+}
+
+/// Somebody who registers where addresses are to be proven.
+struct Applicant {
+    username: String,
+    email: String,
+}
+
+impl Applicant {
+    fn new(name: &str, email: &str) -> Self {
+        Self {
+            username: format!("{name}{}", &request_id()[30..]),
+            email: email.to_owned(),
+        }
+    }
+
+    fn named(self, username: &str) -> Self {
+        Self {
+            username: username.to_owned(),
+            ..self
+        }
+    }
+
+    fn password(&self) -> String {
+        format!("correct horse {}", self.username)
+    }
+
+    async fn try_register(&self, suite: &Suite) -> Result<(), Status> {
+        let request = RegisterRequest {
+            username: self.username.clone(),
+            email: self.email.clone(),
+            password: self.password(),
+            request_id: request_id(),
+            ..RegisterRequest::default()
+        };
+        auth(suite).register(request).await.map(drop)
+    }
+
+    async fn register(&self, suite: &Suite) {
+        self.try_register(suite).await.expect("answered alike");
+    }
+
+    /// Proves the address by the mail that names this account.
+    async fn prove(&self, suite: &Suite) {
+        let folder = suite.mail_folder();
+        let named = format!("named {} ", self.username);
+        let token = until_some("the mail comes", SOON, || async {
+            let mut mails = mail::all(&folder).into_iter();
+            mails
+                .find(|mail| mail.text.contains(&named))?
+                .token()
+                .map(str::to_owned)
+        })
+        .await;
+        let request = VerifyEmailRequest {
+            token,
+            request_id: request_id(),
+        };
+        let mut credentials = CredentialServiceClient::new(suite.channel());
+        credentials.verify_email(request).await.expect("proves the address");
+    }
+
+    async fn login(&self, suite: &Suite) -> Result<Actor, Status> {
+        Actor::login(&suite.channel(), &self.username, &self.email, &self.password()).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,8 +214,11 @@ async fn refresh(suite: &Suite, actor: &Actor) -> Result<RefreshTokenResponse, S
         refresh_token: actor.refresh_token.clone(),
         request_id: request_id(),
     };
-    let mut auth = tidings_proto_auth::v1::auth_service_client::AuthServiceClient::new(suite.channel());
-    Ok(auth.refresh_token(request).await?.into_inner())
+    Ok(auth(suite).refresh_token(request).await?.into_inner())
+}
+
+fn auth(suite: &Suite) -> AuthServiceClient<Channel> {
+    AuthServiceClient::new(suite.channel())
 }
 
 fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>) -> R {

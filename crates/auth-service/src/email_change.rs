@@ -249,7 +249,7 @@ async fn recall(auth: &Auth, change_id: EmailChangeId, change: &email_changes::C
 /// Has the user service follow. False where the address is another's there, or the user gone.
 async fn tell(auth: &Auth, change: &email_changes::Change) -> Result<bool, Error> {
     if let Some(displaced) = change.displaced_user_id {
-        discard(auth, displaced).await?;
+        withdraw(auth, displaced).await?;
     }
     match auth
         .users
@@ -262,8 +262,8 @@ async fn tell(auth: &Auth, change: &email_changes::Change) -> Result<bool, Error
     }
 }
 
-async fn discard(auth: &Auth, user_id: UserId) -> Result<(), Error> {
-    match auth.users.discard(user_id).await {
+async fn withdraw(auth: &Auth, user_id: UserId) -> Result<(), Error> {
+    match auth.users.withdraw_email(user_id).await {
         Ok(()) => Ok(()),
         Err(Refused::Unsuitable) => {
             // Only stored credentials are activated, and this account waited for its address: then that one keeps it.

@@ -175,7 +175,7 @@ async fn store_account(
         active: true,
         email_verified: false,
     };
-    user_states::take_stale_name(&mut *tx, account.username, user_id, true).await?;
+    user_states::take_stale_name(&mut *tx, account.username, user_id).await?;
     accounts::insert(&mut *tx, &account, now).await?;
     accounts::set_without_password(&mut *tx, user_id).await?;
     if let Kind::ServiceAccount { description, creator } = &newcomer.kind {

@@ -10,11 +10,13 @@
 //! between 3 and 4 leaves `activation_due`, which is made good until it holds.
 //!
 //! With verified registration nobody may learn whether an address is in use. A registration with another's address
-//! therefore takes the same steps: the username is taken by an account without an address, which has the password and
-//! claims the address ([`claims`]). Where the holder has proven it, the mail says so and the claim comes to nothing. Where
-//! nobody has, each applicant gets a mail with a token for that applicant's account: a name and password of somebody who
-//! was quicker become no account by it. The first proof moves the address to its account ([`claims::prove`]) and ends
-//! the others; then the user service discards the user who had it and creates the one who has it ([`settle`]).
+//! therefore takes the same steps: the user service creates a pending user without an address, and the account here has none
+//! either, but the password and a claim to the address ([`claims`]). Until it is proven or given up its name is taken, for
+//! everybody and in both services, as any other's. Where the holder has proven it, the mail says so and the claim comes to
+//! nothing. Where nobody has, each applicant gets a mail with a token for that applicant's account: a name and password of
+//! somebody who was quicker become no account by it. The first proof moves the address to its account ([`claims::prove`])
+//! and ends the others; then the user service takes it from the user who had it, who stays pending without one, and gives it
+//! to the one who has proven it ([`settle`]).
 
 use secrecy::SecretString;
 use tidings_audit::{Actor, Event};
@@ -165,10 +167,6 @@ pub(crate) async fn begin(auth: &Auth, username: &Username, call: Option<&Repeat
                 }
             }
         }
-        // The user service decides who has a name. Looked at here too, since it does not know of concealed accounts.
-        if accounts::username_exists(&mut *tx, username).await? {
-            return Err(Error::UsernameTaken);
-        }
         registrations::insert(&mut *tx, fresh, username, now).await?;
         Ok(Begun::Open(fresh))
     })
@@ -190,9 +188,11 @@ async fn create_user(
         bio: applicant.bio.clone(),
         role_names: terms.role_names(),
         is_bot: terms.is_bot(),
+        may_lack_email: terms.awaits_verification(),
     };
     match auth.users.create(&user).await {
-        Ok(()) => Ok(false),
+        Ok(concealed) => Ok(concealed),
+        // From the version before, which creates nobody then. Who proves the address is created by `settle`.
         Err(Refused::EmailTaken) if terms.awaits_verification() => Ok(true),
         Err(Refused::Failed(error)) => {
             // Perhaps it was created. With a request_id the caller can go on with this intent; without one it is given
@@ -223,7 +223,7 @@ async fn store_credential(
         None => stored,
         Some("accounts_email_key_key") if terms.awaits_verification() && !concealed => {
             // Created there in the moment in which the address changed hands here: it must not be held by two.
-            auth.users.discard(user_id).await?;
+            auth.users.withdraw_email(user_id).await?;
             let concealed = (terms, true);
             Box::pin(store_credential(
                 auth,
@@ -279,7 +279,7 @@ async fn try_store_credential(
             };
         }
         // Whoever had the name until a moment ago has it here still, until the feed is read.
-        user_states::take_stale_name(&mut *tx, account.username, user_id, !concealed).await?;
+        user_states::take_stale_name(&mut *tx, account.username, user_id).await?;
         accounts::insert(&mut *tx, &account, now).await?;
         trail::record(&mut *tx, &registered(auth, user_id, terms)).await?;
         if concealed {
@@ -342,7 +342,7 @@ async fn settle(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
         return Ok(());
     };
     if let Some(displaced) = claim.displaced_user_id {
-        auth.users.discard(displaced).await?;
+        auth.users.withdraw_email(displaced).await?;
     }
     let user = NewUser {
         user_id: due.user_id,
@@ -352,9 +352,10 @@ async fn settle(auth: &Auth, due: accounts::Due) -> Result<(), Error> {
         bio: claim.bio,
         role_names: Vec::new(),
         is_bot: false,
+        may_lack_email: false,
     };
     match auth.users.create(&user).await {
-        Ok(()) => {}
+        Ok(_) => {}
         // Somebody registers with the address at this moment, and will find that it is taken.
         Err(Refused::EmailTaken) => return Err(Error::Conflict),
         Err(refused) => return Err(refused.into()),

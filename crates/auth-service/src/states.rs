@@ -237,7 +237,7 @@ async fn settle(
         accounts::lock(&mut *tx, state.user_id).await?;
     }
     user_states::set_numbers(&mut *tx, &states).await?;
-    rename(&mut *tx, &states, now).await?;
+    rename(&mut *tx, &states).await?;
     let mut ended = Vec::new();
     for state in &states {
         let reason = if state.deleted {
@@ -263,7 +263,7 @@ async fn settle(
 }
 
 /// Gives the accounts their names: first nobody has one, so that none is in another's way.
-async fn rename(tx: &mut sqlx::PgConnection, states: &[UserState], now: OffsetDateTime) -> Result<(), Error> {
+async fn rename(tx: &mut sqlx::PgConnection, states: &[UserState]) -> Result<(), Error> {
     let names: Vec<(UserId, &str)> = states
         .iter()
         .filter_map(|state| Some((state.user_id, state.username.as_deref()?)))
@@ -271,8 +271,7 @@ async fn rename(tx: &mut sqlx::PgConnection, states: &[UserState], now: OffsetDa
     let user_ids: Vec<UserId> = names.iter().map(|(user_id, _)| *user_id).collect();
     user_states::clear_names(&mut *tx, &user_ids).await?;
     for (user_id, username) in names {
-        user_states::give_way(&mut *tx, username, user_id, now).await?;
-        user_states::take_stale_name(&mut *tx, username, user_id, true).await?;
+        user_states::take_stale_name(&mut *tx, username, user_id).await?;
         user_states::set_name(&mut *tx, user_id, username).await?;
     }
     Ok(())

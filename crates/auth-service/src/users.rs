@@ -33,6 +33,8 @@ pub(crate) struct NewUser {
     pub bio: String,
     pub role_names: Vec<String>,
     pub is_bot: bool,
+    /// Whether the user is created without the address where another has it.
+    pub may_lack_email: bool,
 }
 
 /// What tokens are issued by.
@@ -94,8 +96,9 @@ impl Users {
         }
     }
 
-    /// Creates a pending user: nobody sees it, and nobody else gets its name and address.
-    pub(crate) async fn create(&self, user: &NewUser) -> Result<(), Refused> {
+    /// Creates a pending user: nobody sees it, and nobody else gets its name and address. True where it may lack the address
+    /// and does, since another had it; the same call that insists on the address gives it to the user.
+    pub(crate) async fn create(&self, user: &NewUser) -> Result<bool, Refused> {
         let request = CreateUserRequest {
             user_id: user.user_id.to_string(),
             username: user.username.clone(),
@@ -105,13 +108,15 @@ impl Users {
             is_bot: user.is_bot,
             role_names: user.role_names.clone(),
             request_id: String::new(),
+            may_lack_email: user.may_lack_email,
             ..CreateUserRequest::default()
         };
-        self.call(&request, |mut client, request| async move {
-            client.create_user(request).await
-        })
-        .await?;
-        Ok(())
+        let response = self
+            .call(&request, |mut client, request| async move {
+                client.create_user(request).await
+            })
+            .await?;
+        Ok(response.email_taken)
     }
 
     /// Makes a pending user active.
@@ -129,8 +134,18 @@ impl Users {
 
     /// Removes a pending user, also one whose creation is still on its way.
     pub(crate) async fn discard(&self, user_id: UserId) -> Result<(), Refused> {
+        self.try_discard(user_id, false).await
+    }
+
+    /// Takes the address from a pending user, who keeps the name.
+    pub(crate) async fn withdraw_email(&self, user_id: UserId) -> Result<(), Refused> {
+        self.try_discard(user_id, true).await
+    }
+
+    async fn try_discard(&self, user_id: UserId, email_only: bool) -> Result<(), Refused> {
         let request = DiscardUserRequest {
             user_id: user_id.to_string(),
+            email_only,
         };
         self.call(&request, |mut client, request| async move {
             client.discard_user(request).await

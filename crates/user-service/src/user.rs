@@ -105,6 +105,15 @@ pub struct UserState {
     pub change_time: OffsetDateTime,
 }
 
+/// What has become of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// How the user stands.
+    pub state: UserState,
+    /// The user is pending and lacks the address, since another had it.
+    pub email_taken: bool,
+}
+
 /// A registration, checked.
 #[derive(Debug, Clone)]
 pub struct NewUser {
@@ -114,6 +123,8 @@ pub struct NewUser {
     pub username: Username,
     /// The address; a bot may have none.
     pub email: Option<Email>,
+    /// Whether the user is created without the address where another has it.
+    pub may_lack_email: bool,
     /// The name that others see.
     pub display_name: String,
     /// A few words.
@@ -126,6 +137,6 @@ pub struct NewUser {
     pub external_id: Option<String>,
     /// Who gives the roles, and what their token reaches. None where auth answers for them.
     pub actor: Option<(UserId, Permissions)>,
-    /// The keyed hash of the request.
+    /// The keyed hash of the request, without its `request_id` and `may_lack_email`.
     pub hash: [u8; 32],
 }

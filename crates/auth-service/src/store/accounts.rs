@@ -145,25 +145,6 @@ pub(crate) async fn exists<'e>(
     Ok(exists.fetch_one(executor).await?)
 }
 
-/// Whether an account has the name that the user service does not know of, which else decides: one that was registered with an
-/// address that is another's.
-pub(crate) async fn username_exists<'e>(
-    executor: impl Executor<'e, Database = Postgres>,
-    username: &str,
-) -> Result<bool, Error> {
-    let exists = sqlx::query_scalar!(
-        r#"select exists (
-             select
-             from auth.accounts as a
-             where a.username = $1
-                 and ((a.state = 'unverified' and a.email_key is null)
-                     or exists (select from auth.claims as c where c.user_id = a.user_id))
-         ) as "exists!""#,
-        username,
-    );
-    Ok(exists.fetch_one(executor).await?)
-}
-
 /// Locks the account for the rest of the transaction, so that its password and its login sessions change one at a time.
 /// Its password version; `None` when it is gone. Who locks an account and its login sessions locks the account first.
 pub(crate) async fn lock(tx: &mut PgConnection, user_id: UserId) -> Result<Option<i64>, Error> {

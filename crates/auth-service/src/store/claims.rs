@@ -73,8 +73,8 @@ pub(crate) async fn lock_address(tx: &mut PgConnection, email_key: &str) -> Resu
 }
 
 /// Takes the address from the unproven account that holds it, which is returned, and ends the claims to it, for the sake of
-/// another account that has proven it. What loses the address stays as an account without one, which nobody can tell from what
-/// it was. The address must be locked.
+/// another account that has proven it. What loses the address stays as an account without one, here and at the user service, which
+/// nobody can tell from what it was. The address must be locked.
 pub(crate) async fn displace(tx: &mut PgConnection, user_id: UserId, email_key: &str) -> Result<Option<UserId>, Error> {
     sqlx::query!(
         "delete from auth.claims where email_key = $1 and user_id <> $2 and not proven",
@@ -141,7 +141,7 @@ pub(crate) async fn proven<'e>(
     Ok(proven.fetch_optional(executor).await?)
 }
 
-/// The user service has created the user.
+/// The user service has given the user the address.
 pub(crate) async fn settle<'e>(executor: impl Executor<'e, Database = Postgres>, user_id: UserId) -> Result<(), Error> {
     sqlx::query!("delete from auth.claims where user_id = $1 and proven", user_id.uuid())
         .execute(executor)

@@ -1,7 +1,6 @@
 use sqlx::{Executor, PgConnection, Postgres};
 use tidings_db::Error;
 use tidings_ids::UserId;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The feed of the user service.
@@ -148,57 +147,16 @@ pub(crate) async fn clear_names(tx: &mut PgConnection, user_ids: &[UserId]) -> R
     Ok(())
 }
 
-/// Takes a name from whoever else has it here, since the user service has given it to this user. An account that the user service
-/// knows has another name by now, of which an entry tells. Left alone is an account that it does not know of, as
-/// [`give_way`] says.
-pub(crate) async fn take_stale_name(
-    tx: &mut PgConnection,
-    username: &str,
-    user_id: UserId,
-    given: bool,
-) -> Result<(), Error> {
+/// Takes a name from whoever else has it here, since the user service has given it to this user. It knows another name of theirs by
+/// now, of which an entry tells.
+pub(crate) async fn take_stale_name(tx: &mut PgConnection, username: &str, user_id: UserId) -> Result<(), Error> {
     sqlx::query!(
         "update auth.accounts as a
          set username = '@' || a.user_id
          where a.username = $1
-             and a.user_id <> $2
-             and $3
-             and not (a.state = 'unverified' and a.email_key is null)
-             and not exists (select from auth.claims as c where c.user_id = a.user_id)",
+             and a.user_id <> $2",
         username,
         user_id.uuid(),
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Ends the registration that holds this name, if the user service does not know of it: one with an address that is another's,
-/// which has come to nothing now that somebody else got the name there.
-pub(crate) async fn give_way(
-    tx: &mut PgConnection,
-    username: &str,
-    user_id: UserId,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "with gone as (
-             delete from auth.accounts as a
-             where a.username = $1
-                 and a.user_id <> $2
-                 and ((a.state = 'unverified' and a.email_key is null)
-                     or exists (select from auth.claims as c where c.user_id = a.user_id))
-             returning a.user_id, a.username, a.create_time
-         )
-         insert into auth.registrations (user_id, username, state, create_time, update_time)
-         select user_id, username, 'failed', create_time, $3
-         from gone
-         on conflict (user_id) do update
-         set state = 'failed', discarded = false, update_time = excluded.update_time",
-        username,
-        user_id.uuid(),
-        now,
     )
     .execute(tx)
     .await?;

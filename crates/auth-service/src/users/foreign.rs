@@ -40,6 +40,7 @@ impl Users {
             actor_user_id,
             actor_permissions,
             external_id: user.external_id.clone().unwrap_or_default(),
+            may_lack_email: false,
         };
         self.call(&request, |mut client, request| async move {
             client.create_user(request).await

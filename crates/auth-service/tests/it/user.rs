@@ -58,6 +58,8 @@ pub struct FakeUsers {
     users: Arc<Mutex<HashMap<String, FakeUser>>>,
     discarded: Arc<Mutex<HashSet<String>>>,
     away: Arc<AtomicBool>,
+    /// Whether it is of the version that creates nobody without the address.
+    pub older: Arc<AtomicBool>,
     feed: Arc<Mutex<Feed>>,
     /// Wakes the streams of the feed.
     changed: Arc<watch::Sender<()>>,
@@ -227,7 +229,11 @@ impl ProvisioningService for FakeUsers {
             return Err(problem(ErrorReason::UsernameTaken));
         }
         let same_email = |user: &FakeUser| user.email.eq_ignore_ascii_case(&request.email);
-        if !request.email.is_empty() && others().any(same_email) {
+        let taken = !request.email.is_empty() && others().any(same_email);
+        let lacking = |user: &FakeUser| user.status == UserStatus::Pending && user.email.is_empty();
+        let known = users.get(&request.user_id);
+        let may_lack_email = request.may_lack_email && !self.older.load(Ordering::SeqCst);
+        if taken && !may_lack_email && known.is_none_or(lacking) {
             return Err(problem(ErrorReason::EmailTaken));
         }
         let same_external = |user: &FakeUser| user.external_id == request.external_id;
@@ -243,14 +249,19 @@ impl ProvisioningService for FakeUsers {
                     .into());
             }
         }
+        let email = if taken { "" } else { &request.email };
         let user = users.entry(request.user_id.clone()).or_insert_with(|| FakeUser {
             roles: request.role_names,
             is_bot: request.is_bot,
             external_id: request.external_id,
-            ..FakeUser::new(&request.username, &request.email)
+            ..FakeUser::new(&request.username, email)
         });
+        if !request.may_lack_email && lacking(user) {
+            user.email = request.email;
+        }
         Ok(Response::new(CreateUserResponse {
             state: state(&request.user_id, user),
+            email_taken: request.may_lack_email && lacking(user),
         }))
     }
 
@@ -278,13 +289,19 @@ impl ProvisioningService for FakeUsers {
         request: Request<DiscardUserRequest>,
     ) -> Result<Response<DiscardUserResponse>, Status> {
         self.there()?;
-        let user_id = request.into_inner().user_id;
+        let DiscardUserRequest { user_id, email_only } = request.into_inner();
         let mut users = self.users.lock();
         if users
             .get(&user_id)
             .is_some_and(|user| user.status != UserStatus::Pending)
         {
             return Err(problem(ErrorReason::StateUnsuitable));
+        }
+        if email_only {
+            if let Some(user) = users.get_mut(&user_id) {
+                user.email.clear();
+            }
+            return Ok(Response::new(DiscardUserResponse {}));
         }
         users.remove(&user_id);
         self.discarded.lock().insert(user_id);

@@ -1,8 +1,14 @@
 //! Verified registration: nobody learns from it whether an address is in use.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tidings_auth_service::{Config, Registration};
+use tidings_auth_service::{Config, CrashPoints, Registration, Step};
 use tidings_proto_auth::v1::{RegisterRequest, RequestEmailVerificationRequest, VerifyEmailRequest};
 use tidings_proto_user::v1::UserStatus;
 
@@ -48,24 +54,87 @@ async fn given_up(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registration_that_the_user_service_does_not_know_of_gives_way_to_who_gets_its_name_there() {
+async fn a_registration_with_anothers_address_holds_its_name_at_the_user_service_as_any_other() {
+    let world = verified().await;
+    world.settle("ada", 1).await;
+    let with_hers = with_address("countess", "Ada@example.org", "known to Mallory");
+    let concealed = world.register_as(with_hers).await.expect("answered alike");
+    let free = world.register("trudy").await.expect("registered");
+    for (user_id, name, email) in [(concealed, "countess", ""), (free, "trudy", "trudy@example.org")] {
+        let user = world.users.get(&user_id).expect("the user service knows both");
+        assert_eq!((user.status, user.username.as_str()), (UserStatus::Pending, name));
+        assert_eq!(user.email, email);
+    }
+    assert_eq!(world.count("claims").await, 1);
+}
+
+/// The address is another's here and not there: it is changing hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_while_the_address_changes_hands_stays_without_it_in_both_services() {
     let world = verified().await;
     let ada = world.settle("ada", 1).await;
-    let mut with_her_address = registration("countess");
-    with_her_address.email = "ada@example.org".to_owned();
-    let concealed = world.register_as(with_her_address).await.expect("answered alike");
-    assert!(world.users.get(&concealed).is_none(), "only auth knows of it");
-    let taken = world.register("countess").await;
-    assert_eq!(refusal(taken), "USERNAME_TAKEN", "as long as nobody else has the name");
+    world
+        .users
+        .change(&ada, |user| user.email = "elsewhere@example.org".to_owned());
+    let with_hers = with_address("countess", "ada@example.org", "known to Mallory");
+    let concealed = world.register_as(with_hers).await.expect("answered alike");
+    let user = world.users.get(&concealed).expect("not discarded");
+    assert_eq!((user.status, user.username.as_str()), (UserStatus::Pending, "countess"));
+    assert_eq!(user.email, "", "held by one account");
+    assert_eq!(world.count("claims").await, 1);
+}
 
-    world.users.tell(&ada, |user| user.username = "countess".to_owned());
-    eventually("the new name is known", async || world.login("countess").await.is_ok()).await;
-    assert_eq!(world.login("countess").await.expect("logged in").user_id, ada);
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_user_service_of_the_version_before_a_registration_looks_alike_and_can_be_proven() {
+    let world = verified().await;
+    world.users.older.store(true, Ordering::SeqCst);
+    let squatter = with_address("mallory", "ada@example.org", "known to Mallory");
+    world.register_as(squatter).await.expect("registered");
+    world.mails(1).await;
+    let user_id = world.register("ada").await.expect("answered alike");
+    let mails = world.mails(2).await;
+    world.users.older.store(false, Ordering::SeqCst);
+    let adas = mails.iter().find(|mail| mail.contains("named ada "));
+    world.verify(&token(adas.expect("a mail")), "").await.expect("verified");
     assert_eq!(
-        world.count("accounts").await,
-        1,
-        "what was concealed has come to nothing"
+        world.login("ada@example.org").await.expect("logged in").user_id,
+        user_id
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_with_anothers_address_that_crashed_goes_on_when_it_is_repeated() {
+    for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
+        let crash = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&crash);
+        let points = CrashPoints::new(move |reached| {
+            let ends = asked.load(Ordering::SeqCst) && reached == step;
+            async move { ends }
+        });
+        let world = World::with(|config| Config {
+            registration: Registration::Verified,
+            crash_points: Some(points),
+            ..config
+        })
+        .await;
+        world.settle("ada", 1).await;
+        let request = RegisterRequest {
+            request_id: world.request_id(),
+            ..with_address("countess", "ada@example.org", "known to Mallory")
+        };
+        crash.store(true, Ordering::SeqCst);
+        world.register_as(request.clone()).await.expect_err("it crashed");
+        crash.store(false, Ordering::SeqCst);
+        let user_id = world.register_as(request.clone()).await.expect("went on");
+        assert_eq!(world.register_as(request).await.expect("repeated"), user_id, "{step:?}");
+        let user = world.users.get(&user_id).expect("created");
+        assert_eq!(
+            (user.username.as_str(), user.email.as_str()),
+            ("countess", ""),
+            "{step:?}"
+        );
+        assert_eq!(world.count("claims").await, 1, "{step:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +242,7 @@ async fn a_registration_that_nobody_verifies_gives_its_name_back() {
     world.register_as(with_adas).await.expect("as any other");
     world.source.advance(Duration::from_secs(73 * 3_600));
     given_up(&world).await;
-    assert!(world.users.named("eve").is_none());
+    assert!(world.users.named("eve").is_none() && world.users.named("mallory").is_none());
     world.register("eve").await.expect("registered");
     world.register("mallory").await.expect("registered");
     world.login("ada").await.expect("who is verified stays");
@@ -245,7 +314,12 @@ async fn a_mailed_token_confirms_the_account_of_the_registration_that_asked_for_
     }
     let user = world.users.get(&adas_id).expect("created");
     assert!(user.status == UserStatus::Active && user.email_verified && user.email == "ada@example.org");
-    assert!(world.users.get(&mallorys_id).is_none(), "discarded");
+    let mallorys_user = world.users.get(&mallorys_id).expect("it looks as before");
+    assert_eq!(
+        (mallorys_user.status, mallorys_user.username.as_str()),
+        (UserStatus::Pending, "mallory")
+    );
+    assert_eq!(mallorys_user.email, "");
 
     // Mallory's token is worth nothing now, and nothing tells that from an address that nobody has proven.
     let mallorys = mails
@@ -263,6 +337,7 @@ async fn a_mailed_token_confirms_the_account_of_the_registration_that_asked_for_
     );
     world.source.advance(Duration::from_secs(73 * 3_600));
     given_up(&world).await;
+    assert!(world.users.get(&mallorys_id).is_none(), "discarded");
     world.register("mallory").await.expect("the name is free again");
 }
 

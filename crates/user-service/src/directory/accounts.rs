@@ -9,17 +9,18 @@ use time::OffsetDateTime;
 use super::{Directory, authority, trail::record};
 use crate::{
     authority::{Deed, judge},
+    email::Email,
     error::Error,
     permissions::Permissions,
     requests::Request,
     role,
-    store::{self, accounts, assignments, search, states, states::Cause, usernames},
-    user::{NewUser, Status, UserState},
+    store::{self, accounts, assignments, emails, search, states, states::Cause, usernames},
+    user::{Created, NewUser, Status, UserState},
 };
 
 impl Directory {
     /// Creates a pending user. Of two who ask for one name at once, the unique index lets one through.
-    pub(crate) async fn create_user(&self, request: &Request, new: &NewUser) -> Result<UserState, Error> {
+    pub(crate) async fn create_user(&self, request: &Request, new: &NewUser) -> Result<Created, Error> {
         // A user who asks for an account is no operator, whatever roles it gets.
         let is_operators = new.actor.is_none()
             && new
@@ -29,22 +30,42 @@ impl Directory {
         if new.username.is_reserved(is_operators) {
             return Err(Error::UsernameTaken);
         }
+        let created = match self.try_create_user(request, new, new.email.as_ref()).await {
+            // Somebody got the address since it was looked at.
+            Err(Error::EmailTaken) if new.may_lack_email => self.try_create_user(request, new, None).await,
+            created => created,
+        }?;
+        self.wake();
+        Ok(created)
+    }
+
+    /// The same, with this address: the user's, or none.
+    async fn try_create_user(&self, request: &Request, new: &NewUser, email: Option<&Email>) -> Result<Created, Error> {
         let now = self.source.now();
-        let state = transaction!(&self.pool, |tx| -> Result<_, Error> {
+        transaction!(&self.pool, |tx| -> Result<_, Error> {
             let repeated = request.claim(tx, Outcome::id(new.user_id.uuid()), now).await?.is_some();
+            let event = || {
+                self.event_of("user.create_user")
+                    .subject(new.user_id)
+                    .request(request.id)
+            };
             if !repeated {
-                let event = self.event_of("user.create_user").subject(new.user_id);
-                store_pending(tx, new, event.request(request.id), now).await?;
+                store_pending(tx, new, email, event(), now).await?;
+            }
+            let email_taken =
+                new.may_lack_email && new.email.is_some() && emails::is_lacking(&mut *tx, new.user_id).await?;
+            if let Some(email) = new.email.as_ref().filter(|_| !new.may_lack_email)
+                && emails::give(tx, new.user_id, email).await?
+            {
+                record(tx, &event().detail("fields", "email")).await?;
             }
             let state = states::current(&mut *tx, new.user_id).await?.ok_or(Error::NotFound)?;
             if state.status == Status::Discarded {
                 Err(Error::StateUnsuitable)
             } else {
-                Ok(state)
+                Ok(Created { state, email_taken })
             }
-        })?;
-        self.wake();
-        Ok(state)
+        })
     }
 
     /// Makes a pending user active, and notes a verified address.
@@ -93,6 +114,23 @@ impl Directory {
         Ok(())
     }
 
+    /// Frees the address of a registration that goes on without it.
+    pub(crate) async fn withdraw_email(&self, user_id: UserId) -> Result<(), Error> {
+        transaction!(&self.pool, |tx| -> Result<_, Error> {
+            match accounts::lock(tx, user_id).await?.map(|account| account.status) {
+                None | Some(Status::Discarded) => Ok(()),
+                Some(Status::Active | Status::Suspended | Status::Deleted) => Err(Error::StateUnsuitable),
+                Some(Status::Pending) => {
+                    if emails::withdraw(tx, user_id).await? {
+                        let event = self.event_of("user.discard_user").subject(user_id);
+                        record(tx, &event.detail("fields", "email")).await?;
+                    }
+                    Ok(())
+                }
+            }
+        })
+    }
+
     /// How these users stand who are there.
     pub(crate) async fn states(&self, user_ids: &[UserId]) -> Result<Vec<UserState>, Error> {
         states::of_users(&self.pool, user_ids).await
@@ -120,6 +158,7 @@ impl Directory {
 async fn store_pending(
     tx: &mut sqlx::PgConnection,
     new: &NewUser,
+    email: Option<&Email>,
     event: Event,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
@@ -136,7 +175,8 @@ async fn store_pending(
     }
     // Told before a taken address is, since to some callers that one is not told.
     must_be_free(tx, new, now).await?;
-    if !accounts::insert_pending(tx, new, now).await? {
+    let email = free_email(tx, new, email).await?;
+    if !accounts::insert_pending(tx, new, email, now).await? {
         let account = accounts::lock(tx, new.user_id).await?.ok_or(Error::NotFound)?;
         let same = account.create_hash.as_deref() == Some(&new.hash[..]);
         return if same || account.status == Status::Discarded {
@@ -159,6 +199,20 @@ async fn store_pending(
     record(tx, &event).await?;
     states::publish(tx, &[new.user_id], Cause::Status, now).await?;
     Ok(())
+}
+
+/// The address, unless the user may lack it and another has it. Looked at before anything is stored, so that the same is
+/// done in both cases. Whether it is free is decided by the unique index.
+async fn free_email<'a>(
+    tx: &mut sqlx::PgConnection,
+    new: &NewUser,
+    email: Option<&'a Email>,
+) -> Result<Option<&'a Email>, Error> {
+    let Some(wanted) = email.filter(|_| new.may_lack_email) else {
+        return Ok(email);
+    };
+    let taken = emails::is_taken(tx, new.user_id, wanted).await?;
+    Ok(email.filter(|_| !taken))
 }
 
 /// Refuses roles that the actor may not give. They are locked.

@@ -36,8 +36,13 @@ impl ProvisioningService for Rpcs {
         let mut request = request.into_inner();
         let mut violations = Violations::new();
         let request_id = take_request_id(&mut request.request_id, &mut violations);
+        // The same user with it and without it.
+        let may_lack_email = std::mem::take(&mut request.may_lack_email);
         let hash = self.environment.hasher.hash(CREATE_USER, &request);
-        let new = parse_new_user(request, hash, violations)?;
+        let new = NewUser {
+            may_lack_email,
+            ..parse_new_user(request, hash, violations)?
+        };
         let id = request_id.unwrap_or_else(|| new.user_id.uuid());
         let repeatable = requests::Request {
             method: CREATE_USER,
@@ -45,9 +50,10 @@ impl ProvisioningService for Rpcs {
             id: Some(id),
             hash,
         };
-        let state = self.directory.create_user(&repeatable, &new).await?;
+        let created = self.directory.create_user(&repeatable, &new).await?;
         Ok(Response::new(CreateUserResponse {
-            state: Some(state.into()),
+            state: Some(created.state.into()),
+            email_taken: created.email_taken,
         }))
     }
 
@@ -71,8 +77,12 @@ impl ProvisioningService for Rpcs {
     ) -> Result<Response<DiscardUserResponse>, Status> {
         let mut violations = Violations::new();
         let user_id = violations.id("user_id", &request.get_ref().user_id);
-        Error::if_any(violations)?;
-        self.directory.discard_user(user_id.ok_or(Error::NotFound)?).await?;
+        let user_id = valid(violations, user_id)?;
+        if request.get_ref().email_only {
+            self.directory.withdraw_email(user_id).await?;
+        } else {
+            self.directory.discard_user(user_id).await?;
+        }
         Ok(Response::new(DiscardUserResponse {}))
     }
 
@@ -214,6 +224,7 @@ fn parse_new_user(request: CreateUserRequest, hash: [u8; 32], mut violations: Vi
         user_id,
         username,
         email,
+        may_lack_email: request.may_lack_email,
         display_name,
         bio: request.bio,
         is_bot: request.is_bot,

@@ -5,6 +5,7 @@ use tidings_ids::{RoleId, UserId};
 use time::OffsetDateTime;
 
 use crate::{
+    email::Email,
     error::Error,
     user::{NewUser, Status},
 };
@@ -18,8 +19,13 @@ pub struct Account {
     pub create_hash: Option<Vec<u8>>,
 }
 
-/// Stores a pending user. False where there is a row with this id.
-pub async fn insert_pending(tx: &mut PgConnection, new: &NewUser, now: OffsetDateTime) -> Result<bool, Error> {
+/// Stores a pending user with this address. False where there is a row with this id.
+pub async fn insert_pending(
+    tx: &mut PgConnection,
+    new: &NewUser,
+    email: Option<&Email>,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
     let insert = sqlx::query!(
         "insert into users.users
              (user_id, status, username, email, email_canonical, display_name, bio, is_bot, create_hash, create_time, state_time,
@@ -28,8 +34,8 @@ pub async fn insert_pending(tx: &mut PgConnection, new: &NewUser, now: OffsetDat
          on conflict (user_id) do nothing",
         new.user_id.uuid(),
         new.username.as_str(),
-        new.email.as_ref().map(|email| email.as_str()),
-        new.email.as_ref().map(|email| email.canonical()),
+        email.map(Email::as_str),
+        email.map(Email::canonical),
         new.display_name,
         new.bio,
         new.is_bot,

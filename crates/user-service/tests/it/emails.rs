@@ -84,6 +84,7 @@ async fn only_who_is_there_gets_an_address_and_only_auth_gives_it() {
     assert_eq!(reason(refused), R::StateUnsuitable);
     let discard = DiscardUserRequest {
         user_id: pending.user_id.clone(),
+        ..DiscardUserRequest::default()
     };
     world.provisioning().discard_user(discard).await.unwrap();
     let refused = world.change_email(&pending.user_id, "a@example.org", 1).await;

@@ -162,6 +162,7 @@ async fn a_user_of_another_system_is_found_by_its_id_and_has_it_alone() {
     // A registration that is given up frees the id.
     let discard = DiscardUserRequest {
         user_id: request.user_id,
+        ..DiscardUserRequest::default()
     };
     world.provisioning().discard_user(discard).await.expect("discarded");
     assert_eq!(reason(world.external("shop:4711").await), R::NotFound);

@@ -9,6 +9,32 @@ use tonic::Code;
 
 use crate::support::{World, reason, wrong_fields};
 
+/// A registration of somebody who must not learn whether the address is in use.
+fn concealed(world: &World, username: &str, email: &str) -> CreateUserRequest {
+    CreateUserRequest {
+        email: email.to_owned(),
+        may_lack_email: true,
+        ..world.registration(username)
+    }
+}
+
+/// The address of a user, whatever state they are in.
+async fn email_of(world: &World, request: &CreateUserRequest) -> Option<String> {
+    sqlx::query_scalar("select email from users.users where user_id = $1::uuid")
+        .bind(&request.user_id)
+        .fetch_one(&world.pool())
+        .await
+        .expect("the user is there")
+}
+
+async fn withdraw(world: &World, request: &CreateUserRequest) -> Result<(), tonic::Status> {
+    let withdraw = DiscardUserRequest {
+        user_id: request.user_id.clone(),
+        email_only: true,
+    };
+    world.provisioning().discard_user(withdraw).await.map(drop)
+}
+
 #[tokio::test]
 async fn a_new_user_is_pending_then_active_with_the_permissions_of_a_member() {
     let world = World::begin().await;
@@ -71,6 +97,7 @@ async fn only_auth_provides_accounts() {
     let world = World::begin().await;
     let discard = DiscardUserRequest {
         user_id: world.absent(),
+        ..DiscardUserRequest::default()
     };
     for service in [tidings_authn::Service::Chat, tidings_authn::Service::Gateway] {
         let refused = world.provisioning_as(service).discard_user(discard.clone()).await;
@@ -161,6 +188,7 @@ async fn a_discarded_registration_frees_its_name_and_refuses_the_late_call() {
     world.provisioning().create_user(first.clone()).await.unwrap();
     let discard = DiscardUserRequest {
         user_id: first.user_id.clone(),
+        ..DiscardUserRequest::default()
     };
     world.provisioning().discard_user(discard.clone()).await.unwrap();
     world.provisioning().discard_user(discard).await.unwrap();
@@ -193,6 +221,7 @@ async fn a_discarded_registration_frees_its_name_and_refuses_the_late_call() {
         .provisioning()
         .discard_user(DiscardUserRequest {
             user_id: late.user_id.clone(),
+            ..DiscardUserRequest::default()
         })
         .await
         .unwrap();
@@ -205,6 +234,7 @@ async fn an_active_user_is_not_discarded() {
     let ada = world.register("ada", &[]).await;
     let discard = DiscardUserRequest {
         user_id: ada.user_id.to_string(),
+        ..DiscardUserRequest::default()
     };
     assert_eq!(
         reason(world.provisioning().discard_user(discard).await),
@@ -415,4 +445,144 @@ async fn a_pending_user_is_not_logged_in() {
     world.provisioning().create_user(request.clone()).await.unwrap();
     let state = world.state_of(UserId::parse(&request.user_id).unwrap()).await;
     assert_eq!(state.status(), UserStatus::Pending);
+}
+
+#[tokio::test]
+async fn where_nobody_may_learn_of_an_address_a_user_is_created_without_the_one_of_another() {
+    let world = World::begin().await;
+    world.register("ada", &[]).await;
+    let free = concealed(&world, "trudy", "trudy@example.org");
+    let taken = concealed(&world, "mallory", "ADA@example.org");
+    for (request, email) in [(&free, Some("trudy@example.org")), (&taken, None)] {
+        // With its request_id again, and with another: the same outcome.
+        let again = CreateUserRequest {
+            request_id: world.request_id(),
+            ..request.clone()
+        };
+        for request in [request.clone(), request.clone(), again] {
+            let created = world
+                .provisioning()
+                .create_user(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
+            assert_eq!(created.email_taken, email.is_none());
+            assert_eq!(created.state.unwrap().status(), UserStatus::Pending);
+            assert_eq!(email_of(&world, &request).await.as_deref(), email);
+        }
+    }
+    // Both hold their names.
+    for name in ["trudy", "mallory"] {
+        let other = concealed(&world, name, "other@example.org");
+        assert_eq!(reason(world.provisioning().create_user(other).await), R::UsernameTaken);
+    }
+    // A name and an address that both are another's: the name is told, as where the address is free.
+    let both = concealed(&world, "ada", "trudy@example.org");
+    assert_eq!(reason(world.provisioning().create_user(both).await), R::UsernameTaken);
+    let other_content = CreateUserRequest {
+        bio: "x".to_owned(),
+        ..taken
+    };
+    assert_eq!(
+        reason(world.provisioning().create_user(other_content).await),
+        R::RequestIdReused
+    );
+}
+
+#[tokio::test]
+async fn a_user_without_the_address_gets_it_once_another_has_it_no_longer() {
+    let world = World::begin().await;
+    let first = concealed(&world, "mallory", "ada@example.org");
+    let second = concealed(&world, "ada", "ada@example.org");
+    for request in [&first, &second] {
+        world.provisioning().create_user(request.clone()).await.unwrap();
+    }
+    let insists = CreateUserRequest {
+        may_lack_email: false,
+        ..second.clone()
+    };
+    assert_eq!(
+        reason(world.provisioning().create_user(insists.clone()).await),
+        R::EmailTaken
+    );
+    withdraw(&world, &first).await.unwrap();
+    withdraw(&world, &first).await.expect("the same once more");
+    assert_eq!(email_of(&world, &first).await, None);
+    let state = world.state_of(UserId::parse(&first.user_id).unwrap()).await;
+    assert_eq!(
+        (state.status(), state.username.as_str()),
+        (UserStatus::Pending, "mallory")
+    );
+
+    for _ in 0..2 {
+        let given = world
+            .provisioning()
+            .create_user(insists.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        assert!(!given.email_taken);
+        assert_eq!(email_of(&world, &second).await.as_deref(), Some("ada@example.org"));
+    }
+    let again = world
+        .provisioning()
+        .create_user(first.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(again.email_taken, "it stays without");
+    let other = concealed(&world, "mallory", "free@example.org");
+    assert_eq!(
+        reason(world.provisioning().create_user(other).await),
+        R::UsernameTaken,
+        "and keeps its name"
+    );
+    let events =
+        "select count(*) from users.audit_events where detail_names = '{fields}' and detail_values = '{email}'";
+    let events: i64 = sqlx::query_scalar(events).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(events, 2, "taken and given once each");
+}
+
+#[tokio::test]
+async fn an_address_is_withdrawn_from_pending_users_only() {
+    let world = World::begin().await;
+    let ada = world.register("ada", &[]).await;
+    let active = CreateUserRequest {
+        user_id: ada.user_id.to_string(),
+        ..world.registration("ada")
+    };
+    assert_eq!(reason(withdraw(&world, &active).await), R::StateUnsuitable);
+    assert_eq!(email_of(&world, &active).await.as_deref(), Some("ada@example.org"));
+    // Of whom nobody knows nothing is remembered.
+    let late = world.registration("bob");
+    withdraw(&world, &late).await.unwrap();
+    world.provisioning().create_user(late).await.expect("created");
+}
+
+#[tokio::test]
+async fn of_thirty_who_may_lack_an_address_at_once_all_are_created_and_one_has_it() {
+    let world = World::begin().await;
+    let mut calls = Vec::new();
+    for number in 0..30 {
+        let request = concealed(&world, &format!("ada{number}"), "ada@example.org");
+        let mut client = world.provisioning();
+        calls.push(tokio::spawn(async move {
+            for _ in 0..1_000 {
+                match client.create_user(request.clone()).await {
+                    // The contract: later, it may.
+                    Err(status) if status.code() == Code::ResourceExhausted => {
+                        tokio::time::sleep(Duration::from_millis(50)).await
+                    }
+                    outcome => return outcome.map(|created| created.into_inner().email_taken),
+                }
+            }
+            panic!("overloaded for good");
+        }));
+    }
+    let mut holders = 0;
+    for call in calls {
+        let email_taken = call.await.unwrap().expect("never refused for the address");
+        holders += i32::from(!email_taken);
+    }
+    assert_eq!(holders, 1);
 }

@@ -251,6 +251,7 @@ async fn what_auth_has_provided_is_in_the_trail_once() {
     }
     let discard = DiscardUserRequest {
         user_id: pending.user_id.clone(),
+        ..DiscardUserRequest::default()
     };
     for _ in 0..2 {
         world

@@ -91,6 +91,7 @@ async fn states_are_for_auth_and_of_those_who_are_there() {
     world.provisioning().create_user(discarded).await.expect("pending");
     let request = tidings_proto_user::v1::DiscardUserRequest {
         user_id: discarded_id.clone(),
+        ..tidings_proto_user::v1::DiscardUserRequest::default()
     };
     world.provisioning().discard_user(request).await.expect("discarded");
     let request = BatchGetUserStatesRequest {
