@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use tidings_ids::{RequestId, UserId};
 use tidings_proto_auth::v1::RegisterRequest;
+use tidings_proto_user::v1::UserStatus;
 use tidings_rpc::{Problem, Violations};
 use uuid::Uuid;
 
@@ -14,11 +15,14 @@ use crate::{
     convert::Fields as _,
     password,
     registration::{self, Applicant, Holder, Terms},
-    store::accounts,
+    store::{accounts, registrations},
 };
 
 /// The scope of the one request by which a bot is made: repeated by every start, it goes on where the last one was cut off.
 const ENSURE_BOT: &str = "ensure_bot";
+
+/// The role of administrators, as the user service names it.
+const ADMIN: &str = "admin";
 
 /// An account to be created.
 pub struct NewAccount {
@@ -55,6 +59,43 @@ pub async fn create_admin(service: &Service, admin: NewAccount) -> Result<UserId
     blocklist::check_names(&mut violations, "password", &admin.password, username, Some(email));
     violations.finish()?;
     Ok(registration::register(auth, admin, terms, None).await?)
+}
+
+/// Who has a username that [`create_admin`] found to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameHolder {
+    /// A user with the role `admin`.
+    Admin,
+    /// A registration that has not come to its end.
+    Registration,
+    /// Somebody else, or nobody who could log in.
+    Other,
+}
+
+/// Says who has the username, in small letters. The user service must be there.
+///
+/// # Errors
+///
+/// What kept it from being found out.
+pub async fn name_holder(service: &Service, username: &str) -> Result<NameHolder, Problem> {
+    let auth = &service.auth;
+    if registrations::is_under_way(&auth.pool, username)
+        .await
+        .map_err(Error::from)?
+    {
+        return Ok(NameHolder::Registration);
+    }
+    let name = Identifier::Username(username.to_owned());
+    let account = accounts::find(&auth.pool, &name).await.map_err(Error::from)?;
+    let states = match account {
+        Some(account) => auth.users.states(&[account.user_id]).await?,
+        None => Vec::new(),
+    };
+    Ok(match states.first() {
+        Some(state) if state.status() == UserStatus::Pending => NameHolder::Registration,
+        Some(state) if state.roles.iter().any(|role| role == ADMIN) => NameHolder::Admin,
+        _ => NameHolder::Other,
+    })
 }
 
 /// Creates the account of a program of our own, with the role `bot`, unless it is there: what a start does that was perhaps

@@ -192,8 +192,6 @@ async fn create_user(
     };
     match auth.users.create(&user).await {
         Ok(concealed) => Ok(concealed),
-        // From the version before, which creates nobody then. Who proves the address is created by `settle`.
-        Err(Refused::EmailTaken) if terms.awaits_verification() => Ok(true),
         Err(Refused::Failed(error)) => {
             // Perhaps it was created. With a request_id the caller can go on with this intent; without one it is given
             // up now, so that another attempt does not meet its own ghost for long.

@@ -49,6 +49,22 @@ pub(crate) async fn state<'e>(
     }))
 }
 
+/// Whether a registration under this name has not come to its end, so that the user service may hold the name for it.
+pub(crate) async fn is_under_way<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    username: &str,
+) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (
+             select
+             from auth.registrations
+             where username = $1 and (state = 'open' or (state = 'failed' and not discarded))
+         ) as "found!""#,
+        username,
+    );
+    Ok(found.fetch_one(executor).await?)
+}
+
 /// Moves an open registration on. False when it is no longer open.
 pub(crate) async fn finish(tx: &mut PgConnection, user_id: UserId, now: OffsetDateTime) -> Result<bool, Error> {
     let done = sqlx::query!(

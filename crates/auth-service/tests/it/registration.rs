@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidings_auth_service::{CrashPoints, NewAccount, Registration, Step, create_admin, ensure_bot};
+use tidings_auth_service::{
+    CrashPoints, NameHolder, NewAccount, Registration, Step, create_admin, ensure_bot, name_holder,
+};
 use tidings_proto_auth::v1::RegisterRequest;
 use tidings_proto_user::v1::UserStatus;
 use tonic_types::StatusExt as _;
@@ -102,6 +104,9 @@ async fn nobody_registers_where_registration_is_closed_but_the_operator_makes_ad
     let user = world.users.get(&user_id.to_string()).expect("created");
     assert!(user.roles.contains(&"admin".to_owned()) && user.email_verified);
     assert!(create_admin(&world.service, admin()).await.is_err());
+    let holder = async |name: &str| name_holder(&world.service, name).await.expect("looked up");
+    assert_eq!(holder("boss").await, NameHolder::Admin);
+    assert_eq!(holder("nobody").await, NameHolder::Other);
     let bad = NewAccount {
         password: "short".into(),
         ..admin()
@@ -312,7 +317,10 @@ async fn a_crash_before_the_credential_is_stored_leaves_neither() {
     for step in [Step::IntentStored, Step::UserCreated] {
         let (world, crash) = World::crashing_at(step).await;
         world.register("ada").await.expect_err("it crashed");
+        let holder = async || name_holder(&world.service, "ada").await.expect("looked up");
+        assert_eq!(holder().await, NameHolder::Registration, "{step:?}");
         recover(&world).await;
+        assert_eq!(holder().await, NameHolder::Other, "{step:?}");
         assert!(world.users.named("ada").is_none(), "{step:?}");
         assert_eq!(world.count("accounts").await, 0, "{step:?}");
         assert_eq!(refusal(world.login("ada").await), "CREDENTIALS_INVALID");

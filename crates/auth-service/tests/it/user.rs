@@ -58,8 +58,6 @@ pub struct FakeUsers {
     users: Arc<Mutex<HashMap<String, FakeUser>>>,
     discarded: Arc<Mutex<HashSet<String>>>,
     away: Arc<AtomicBool>,
-    /// Whether it is of the version that creates nobody without the address.
-    pub older: Arc<AtomicBool>,
     feed: Arc<Mutex<Feed>>,
     /// Wakes the streams of the feed.
     changed: Arc<watch::Sender<()>>,
@@ -198,6 +196,7 @@ fn state(user_id: &str, user: &FakeUser) -> Option<UserState> {
         status: user.status.into(),
         username: user.username.clone(),
         permissions: user.permissions.clone(),
+        roles: user.roles.clone(),
         login_epoch: user.login_epoch,
         deletion_final: user.deletion_final,
         is_bot: user.is_bot,
@@ -232,8 +231,7 @@ impl ProvisioningService for FakeUsers {
         let taken = !request.email.is_empty() && others().any(same_email);
         let lacking = |user: &FakeUser| user.status == UserStatus::Pending && user.email.is_empty();
         let known = users.get(&request.user_id);
-        let may_lack_email = request.may_lack_email && !self.older.load(Ordering::SeqCst);
-        if taken && !may_lack_email && known.is_none_or(lacking) {
+        if taken && !request.may_lack_email && known.is_none_or(lacking) {
             return Err(problem(ErrorReason::EmailTaken));
         }
         let same_external = |user: &FakeUser| user.external_id == request.external_id;

@@ -85,24 +85,6 @@ async fn a_registration_while_the_address_changes_hands_stays_without_it_in_both
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_a_user_service_of_the_version_before_a_registration_looks_alike_and_can_be_proven() {
-    let world = verified().await;
-    world.users.older.store(true, Ordering::SeqCst);
-    let squatter = with_address("mallory", "ada@example.org", "known to Mallory");
-    world.register_as(squatter).await.expect("registered");
-    world.mails(1).await;
-    let user_id = world.register("ada").await.expect("answered alike");
-    let mails = world.mails(2).await;
-    world.users.older.store(false, Ordering::SeqCst);
-    let adas = mails.iter().find(|mail| mail.contains("named ada "));
-    world.verify(&token(adas.expect("a mail")), "").await.expect("verified");
-    assert_eq!(
-        world.login("ada@example.org").await.expect("logged in").user_id,
-        user_id
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_with_anothers_address_that_crashed_goes_on_when_it_is_repeated() {
     for step in [Step::IntentStored, Step::UserCreated, Step::CredentialStored] {
         let crash = Arc::new(AtomicBool::new(false));

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use tidings_auth_service::{Config, MailTransport, NewAccount, Registration};
+use tidings_auth_service::{Config, MailTransport, NameHolder, NewAccount, Registration};
 use tidings_authn::SuiteSecret;
 use tidings_ids::Source;
 use tidings_proto_common::v1::ErrorReason;
@@ -166,13 +166,7 @@ pub fn username(text: &str) -> Result<String, &'static str> {
 }
 
 /// Makes the administrator of `dev` if there is none of the name, and says where the password is.
-pub async fn ensure(
-    auth: &services::AuthHandle,
-    database: &Database,
-    username: &str,
-    secrets: &Path,
-    source: &Source,
-) -> Result<String> {
+pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path, source: &Source) -> Result<String> {
     use ErrorReason as R;
     let file = PasswordFile::of(username, secrets);
     let kept = file.read()?;
@@ -189,19 +183,19 @@ pub async fn ensure(
     };
     if let Err(problem) = auth.create_admin(admin).await {
         let holder = match problem.reason() {
-            R::UsernameTaken => Some(Holder::find(database, username).await?),
+            R::UsernameTaken => Some(auth.name_holder(username).await.map_err(told)?),
             _ => None,
         };
         match (holder, problem.reason()) {
-            (Some(Holder::Admin), _) if is_kept => {}
-            (Some(Holder::Admin), _) => {
+            (Some(NameHolder::Admin), _) if is_kept => {}
+            (Some(NameHolder::Admin), _) => {
                 file.forget()?;
                 return Ok(format!("{username}, who was one before; the password is not kept here"));
             }
-            (Some(Holder::Registration), _) => bail!(
+            (Some(NameHolder::Registration), _) => bail!(
                 "{username} is held by a registration that has not come to its end: try again in a few minutes, or choose another name"
             ),
-            (Some(Holder::Other), _) => {
+            (Some(NameHolder::Other), _) => {
                 file.forget()?;
                 bail!("{username} is taken by somebody who is no administrator; choose another name");
             }
@@ -216,33 +210,6 @@ pub async fn ensure(
     }
     file.finish()?;
     Ok(format!("{username}, password in {}", file.path.display()))
-}
-
-/// Who has a username that is taken.
-#[derive(Debug)]
-enum Holder {
-    Admin,
-    /// A user to be, whose name is reserved.
-    Registration,
-    Other,
-}
-
-impl Holder {
-    /// Asks the database itself, as its owner: no RPC tells this to somebody who has no account.
-    async fn find(database: &Database, username: &str) -> Result<Self> {
-        let mut connection = database.connect().await?;
-        let found: Option<(String, bool)> =
-            sqlx::query_as("select status, 'admin' = any (roles) from users.users where username = $1")
-                .bind(username)
-                .fetch_optional(&mut connection)
-                .await
-                .with_context(|| format!("cannot look up who {username} is"))?;
-        Ok(match found {
-            Some((status, _)) if status == "pending" => Self::Registration,
-            Some((_, true)) => Self::Admin,
-            _ => Self::Other,
-        })
-    }
 }
 
 /// Where the password of `dev`'s administrator is kept. It is written under another name before there is the account, and gets its

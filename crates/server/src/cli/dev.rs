@@ -118,7 +118,7 @@ impl Dev {
         };
         let running = whole.start(given, listen, drain, source.clone()).await?;
         let admin = match &self.admin {
-            Some(name) => Some(admin::ensure(&running.auth, database, name, &secrets, &source).await?),
+            Some(name) => Some(admin::ensure(&running.auth, name, &secrets, &source).await?),
             None => None,
         };
         running.whole().await;

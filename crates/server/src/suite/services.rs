@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use secrecy::SecretString;
-use tidings_auth_service::NewAccount;
+use tidings_auth_service::{NameHolder, NewAccount};
 use tidings_authn::Service;
 use tidings_db::{Settings, migrate::Migrations};
 use tidings_gateway::{Gateway, Upstreams};
@@ -36,6 +36,15 @@ impl AuthHandle {
     /// What was wrong with it, or what else kept it from being made.
     pub async fn create_admin(&self, admin: NewAccount) -> Result<(), Problem> {
         tidings_auth_service::create_admin(&self.0, admin).await.map(|_id| ())
+    }
+
+    /// Says who has a username that is taken.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being found out.
+    pub async fn name_holder(&self, username: &str) -> Result<NameHolder, Problem> {
+        tidings_auth_service::name_holder(&self.0, username).await
     }
 
     /// Reads the signing keys, so that who asks for them next gets them.
