@@ -86,7 +86,7 @@ pub(crate) use crash::Step;
 pub use crash::{CrashPoints, Step};
 pub use error::Error;
 pub use external::{ExternalIssuer, SigningAlgorithm};
-pub use operator::{NameHolder, NewAccount, create_admin, ensure_bot, name_holder};
+pub use operator::{NameHolder, NewAccount, create_admin, ensure_bot, name_holder, username};
 use service::Persons;
 use service::audit::AuditRpcs;
 pub use throttle::Throttle;

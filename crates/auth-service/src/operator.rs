@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Service,
-    account::Identifier,
+    account::{Identifier, Username},
     auth::{Auth, Repeatable},
     blocklist,
     convert::Fields as _,
@@ -39,6 +39,18 @@ pub struct NewAccount {
 impl std::fmt::Debug for NewAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NewAccount {{ username: {:?} }}", self.username)
+    }
+}
+
+/// The username as an account would have it, in small letters.
+///
+/// # Errors
+///
+/// What a username must be, where it is none.
+pub fn username(text: &str) -> Result<String, String> {
+    match Username::parse(text) {
+        Ok(username) => Ok(username.as_str().to_owned()),
+        Err(invalid) => Err(format!("a username {invalid}")),
     }
 }
 

@@ -151,20 +151,6 @@ impl Create {
     }
 }
 
-/// Reads the name of `dev`'s administrator, in small letters. The rule is auth's, which refuses what it has no account for; a name is
-/// part of a file's, so it is held to it before anything is made.
-pub fn username(text: &str) -> Result<String, &'static str> {
-    let name = text.to_ascii_lowercase();
-    let permitted = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
-    let is_username = (2..=32).contains(&name.len())
-        && name.chars().all(permitted)
-        && name.chars().any(|character| character.is_ascii_alphanumeric())
-        && !name.contains("..");
-    is_username
-        .then_some(name)
-        .ok_or("a username has 2 to 32 of a-z, 0-9, '.', '_', '-', one of them a letter or digit, and no '..'")
-}
-
 /// Makes the administrator of `dev` if there is none of the name, and says where the password is.
 pub async fn ensure(auth: &services::AuthHandle, username: &str, secrets: &Path, source: &Source) -> Result<String> {
     use ErrorReason as R;
@@ -358,7 +344,7 @@ mod tests {
     #[test]
     fn a_name_that_is_no_username_names_no_file() {
         for (text, name) in [("ada", "ada"), ("Ada", "ada"), ("a.b-c_9", "a.b-c_9")] {
-            assert_eq!(username(text).unwrap_or_default(), name, "{text}");
+            assert_eq!(tidings_auth_service::username(text).unwrap_or_default(), name, "{text}");
         }
         for text in [
             "../../evil",
@@ -372,7 +358,7 @@ mod tests {
             "a\0b",
             &"a".repeat(33),
         ] {
-            assert!(username(text).is_err(), "{text:?}");
+            assert!(tidings_auth_service::username(text).is_err(), "{text:?}");
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Dev {
     postgres: PostgresArgs,
 
     /// Make an administrator of this name if there is none, with a password of its own
-    #[arg(long, env = "TIDINGS_ADMIN", value_name = "USERNAME", value_parser = admin::username)]
+    #[arg(long, env = "TIDINGS_ADMIN", value_name = "USERNAME", value_parser = tidings_auth_service::username)]
     admin: Option<String>,
 }
 
